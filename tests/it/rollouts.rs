@@ -614,6 +614,11 @@ fn settings_that_were_changed_during_a_release_move_nothing_and_no_release_begin
     let night = changed.nights(1, 1, Arms::new(0.9, 0.9), ROWS).pop().unwrap();
     assert!(night.failures[0].reason.contains("another way to divide traffic"), "{night:?}");
     assert!(!changed.path("others.json").exists());
+    let back = ["rollout", "hold", "m", "--by", "ana", "--reason", "x", "--now", "2026-03-02T03:00:00Z"];
+    says(&changed.run(&back), 0, &["held"]);
+    let back = ["rollout", "promote", "m", "--by", "ana", "--reason", "x", "--now", "2026-03-02T03:30:00Z"];
+    says(&changed.run(&back), 11, &["another way to divide traffic"]);
+    assert!(!changed.path("others.json").exists());
     let metric = text.replace("quality = { margin = 0.05 }", "quality = { margin = 0.05, metric = \"auc\" }");
     let changed = changed.with_fleet(&metric);
     let night = changed.nights(2, 1, Arms::new(0.9, 0.9), ROWS).pop().unwrap();

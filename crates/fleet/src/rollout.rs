@@ -6,6 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use jiff::SignedDuration;
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::checks::{Validated, in_range, text};
 use crate::labels::Labels;
@@ -41,6 +42,8 @@ pub struct RolloutConfig {
     pub checks: Vec<CheckConfig>,
     /// How traffic is divided.
     pub traffic: TrafficConfig,
+    /// The same as the fleet file has it: paths are relative to the file, wherever it was named from.
+    pub declared_traffic: String,
 }
 
 /// A comparison of both arms.
@@ -137,10 +140,11 @@ impl RolloutConfig {
         }
     }
 
-    /// By what arms are told apart and traffic is divided, as text: it differs where one of these does.
+    /// By what arms are told apart and traffic is divided, as a hash: an address in it may hold a secret. It differs where one of these
+    /// does.
     pub fn settings(&self) -> String {
-        let Self { arm, candidate, production, traffic, .. } = self;
-        format!("{arm} {candidate} {production} {traffic:?}")
+        let Self { arm, candidate, production, declared_traffic, .. } = self;
+        format!("{:032x}", xxh3_128(format!("{arm} {candidate} {production} {declared_traffic}").as_bytes()))
     }
 
     /// The name of an arm.
@@ -456,6 +460,7 @@ impl RolloutTable {
                 .map(|limit| in_range("prediction_drift", limit, 0.0..=100.0))
                 .transpose()?,
             checks,
+            declared_traffic: format!("{:?}", self.traffic),
             traffic: self.traffic.resolve(context.folder)?,
         };
         config.plan(|_| None).check()?;
@@ -524,6 +529,7 @@ mod tests {
         assert_eq!(quality.worse, 0.05);
         let TrafficConfig::File(file) = &config.traffic else { panic!("{config:?}") };
         assert_eq!(file.path, Path::new("/f/w.json"));
+        assert!(!config.declared_traffic.contains("/f/") && config.settings().len() == 32, "{config:?}");
         let plan = config.plan(|_| Some(0.91));
         assert_eq!(plan.checks[0].kind, CheckKind::Binary { worse: 0.05, prior: 0.91 });
     }

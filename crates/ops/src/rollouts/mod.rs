@@ -119,7 +119,9 @@ pub fn move_traffic(
         };
         let active = pass.store.active_rollouts(Some(&model.name))?;
         for versioned in active.iter().filter(|versioned| versioned.rollout.moves_traffic()) {
-            pass.move_traffic(model, config, versioned)?;
+            if !pass.has_other_settings(model, config, &versioned.rollout) {
+                pass.move_traffic(model, config, versioned)?;
+            }
         }
         Ok(pass.summary)
     })
@@ -163,12 +165,7 @@ impl RolloutPass<'_> {
                 self.summary.fail(&model.name, reason);
                 return Ok(());
             }
-            if rollout.settings != config.settings() {
-                self.summary.fail(
-                    &model.name,
-                    "the fleet file names other arms, or another way to divide traffic, than when the release began: nothing is moved; \
-                     put [model.rollout] back, end the release, and change it then",
-                );
+            if self.has_other_settings(model, config, rollout) {
                 return Ok(());
             }
             if rollout.state.is_final() && !rollout.moves_traffic() {
@@ -198,6 +195,20 @@ impl RolloutPass<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the fleet file names other arms, or another way to divide traffic, than when a rollout began: what is set elsewhere
+    /// would stay there.
+    fn has_other_settings(&mut self, model: &Model, config: &RolloutConfig, rollout: &Rollout) -> bool {
+        let differs = rollout.settings != config.settings();
+        if differs {
+            self.summary.fail(
+                &model.name,
+                "the fleet file names other arms, or another way to divide traffic, than when the release began: nothing is moved; put \
+                 [model.rollout] back, end the release, and change it then",
+            );
+        }
+        differs
     }
 
     /// Whether somebody else has taken a rollout further since it was read: moving traffic may take a while.
@@ -238,6 +249,7 @@ impl RolloutPass<'_> {
         if let Some(last) = self.store.rollouts(Some(&model.name))?.pop()
             && matches!(last.rollout.state, RolloutState::RolledBack { .. })
             && last.rollout.applied_at.is_some()
+            && last.rollout.settings == config.settings()
             && self.now().duration_since(last.rollout.since) < WATCHED_AFTER
             && candidate(self.store, model)?.is_none()
         {
@@ -296,7 +308,7 @@ impl RolloutPass<'_> {
         match self.set_traffic(model, config, versioned)? {
             Ok(()) => {
                 (self.step)("traffic moved");
-                self.advance(model, versioned, &RolloutStep::Applied, SYSTEM_ACTOR).map(|_| true)
+                self.advance(model, versioned, &RolloutStep::Applied, SYSTEM_ACTOR)
             }
             Err(failure) => {
                 let rollout = &versioned.rollout;
