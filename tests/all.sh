@@ -14,7 +14,6 @@ has_vulkan() {
 }
 has() { command -v "$1" >/dev/null; }
 has_prometheus() { has promtool && has prometheus-node-exporter && has prometheus-pushgateway; }
-has_nginx() { has nginx && has pgrep; }
 has_chromium() { has chromium || has chromium-browser || has google-chrome; }
 
 install_packages() {
@@ -41,7 +40,7 @@ provide DRIFTSWEEP_TEST_NO_SSH_KEYGEN 'has ssh-keygen' openssh-client
 provide DRIFTSWEEP_TEST_NO_CHROMIUM has_chromium 'chromium fonts-dejavu-core'
 provide DRIFTSWEEP_TEST_NO_PROMETHEUS has_prometheus 'prometheus prometheus-node-exporter prometheus-pushgateway'
 provide DRIFTSWEEP_TEST_NO_SYSTEMD 'has systemd-analyze' systemd
-provide DRIFTSWEEP_TEST_NO_NGINX has_nginx 'nginx-light procps'
+provide DRIFTSWEEP_TEST_NO_NGINX 'has nginx' nginx-light
 if [ "${#needed[@]}" -gt 0 ]; then
     step install_packages "${needed[@]}" || {
         echo "The tests need these packages, which could not be installed: ${needed[*]}. Install them, or leave tests out" \

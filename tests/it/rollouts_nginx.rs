@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use driftsweep_extensions::http::Http;
+use driftsweep_extensions::traffic::{Arm, TrafficConfig, TrafficSettings, TrafficTools, WantedTraffic};
 use driftsweep_release::RolloutState;
 use jiff::SignedDuration;
 
@@ -128,6 +130,33 @@ fn nginx_gives_the_candidate_five_then_twenty_five_percent_then_all_and_its_user
     let args = ["rollout", "rollback", "m", "--by", "ana", "--reason", "for a test", "--now", "2026-03-03T03:00:00Z"];
     says(&release.run(&args), 0, &["a share of 0 of traffic"]);
     assert_eq!(server.users().len(), 0);
+}
+
+#[test]
+fn each_release_divides_users_in_another_way() {
+    if !nginx() {
+        return;
+    }
+    let release = release();
+    let server = Nginx::start(release.folder.path());
+    let TrafficConfig::Nginx(config) = &release.model().rollout.as_ref().unwrap().traffic else { panic!() };
+    let (http, now) = (Http::new().unwrap(), at(BEGIN));
+    let users = |rollout: &str| {
+        let arm = |name: &str| Arm { name: name.into(), version: None, source: None };
+        let wanted = WantedTraffic {
+            fleet: "f".into(),
+            model: "m".into(),
+            rollout: rollout.into(),
+            sequence: 1,
+            candidate: arm("2"),
+            production: arm("1"),
+            share: 0.05,
+        };
+        config.open(TrafficTools { http: &http, now }).apply(&wanted).unwrap();
+        server.users()
+    };
+    let (own, other) = (users("m-3"), users("m-4"));
+    assert!(own.intersection(&other).count() * 3 < own.len(), "{} of {}", own.intersection(&other).count(), own.len());
 }
 
 #[test]

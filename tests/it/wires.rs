@@ -581,7 +581,7 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "rollout.resume" => &["churn: the release of version 3 goes on"],
         "rollout.roll_back" => &["churn: version 3 is taken back", "0.9012 of 5120 rows"],
         "rollout.settle" => &["churn: version 3 is released"],
-        "rollout.traffic" => &["churn: the candidate had a share of 0.5", "somebody else"],
+        "rollout.traffic" => &["churn: the candidate had a share of 0.5", "changed from outside"],
         "rollout.traffic_failed" => &["churn: traffic of version 3 could not be set", "status 503", "tries again"],
         "baseline.set" => &["churn: a new baseline was set: baselines/churn-2.baseline", "the training of 2026-11-20"],
         "baseline.restore" => &["churn: a former baseline was restored"],

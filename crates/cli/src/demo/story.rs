@@ -46,10 +46,11 @@ const GOES_ON: [i32; 4] = [0, 10, 11, 12];
 /// A story as it is told.
 struct Night<'a> {
     folder: &'a Path,
-    fleet: &'a Fleet,
     store: Store,
     /// The last audit record that was told.
     told: u64,
+    /// Days that were served.
+    days: usize,
 }
 
 pub fn run(story: Story, data: &Path, keep: Option<&Path>) -> anyhow::Result<u8> {
@@ -65,10 +66,11 @@ pub fn run(story: Story, data: &Path, keep: Option<&Path>) -> anyhow::Result<u8>
     program(folder, &["train", "fleet.toml", "--model", MODEL, "--output", "versions/first", "--now", FIRST_TRAINING])?;
     let (first, end) = days(story);
     let store = first_version(&fleet, morning(first)?)?;
-    let mut night = Night { folder, fleet: &fleet, store, told: 0 };
+    let mut night = Night { folder, store, told: 0, days: 0 };
     let mut day = first;
     while day < end {
         service.serve(day, &mut night.store)?;
+        night.days += 1;
         let next = day.tomorrow().map_err(|e| Error::Backend(e.to_string()))?;
         // Between sweeps there is nothing to do but releases.
         if next.weekday() == Weekday::Monday || night.store.open_rollout(MODEL)?.is_some() {
@@ -189,13 +191,14 @@ impl Night<'_> {
 
     /// The last release on one page, what was spent, and whether the audit is whole.
     fn end(&mut self, begun: Instant) -> anyhow::Result<()> {
+        let last = self.told_time()?.to_string();
         if !self.store.rollouts(Some(MODEL))?.is_empty() {
-            let last = self.told_time()?.to_string();
             show(self.folder, &["rollout", "show", MODEL, "fleet.toml", "--now", &last])?;
         }
+        show(self.folder, &["budget", "fleet.toml", "--now", &last])?;
         show(self.folder, &["models", "list", "fleet.toml"])?;
         show(self.folder, &["audit", "verify", "fleet.toml"])?;
-        say!("{} nights in {:.1} s", self.fleet.name, begun.elapsed().as_secs_f64());
+        say!("{} nights in {:.1} s", self.days, begun.elapsed().as_secs_f64());
         Ok(())
     }
 

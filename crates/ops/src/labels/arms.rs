@@ -87,6 +87,23 @@ impl<'a> ArmQuery<'a> {
         reader.during(&whole, Some(&self.labels.time), SignedDuration::ZERO)
     }
 
+    /// The time of the newest prediction of both arms; `None` where there is none.
+    ///
+    /// # Errors
+    /// As for [`Self::rows`].
+    pub fn newest(&self) -> Result<Option<Timestamp>> {
+        let reader = self.reader(self.question(PerformanceMetric::Accuracy, self.before, None));
+        let mut newest = None;
+        for table in self.snapshots()?.into_iter().filter(|table| table.rows() > 0) {
+            let time = table.column(&self.labels.time)?;
+            for chunk in 0..table.chunks() {
+                let times = reader.times(&table, time, chunk, false)?.into_iter().flatten();
+                newest = newest.max(times.filter(|at| (reader.span.0..reader.span.1).contains(at)).max());
+            }
+        }
+        Ok(newest.and_then(|newest| Timestamp::from_microsecond(newest).ok()))
+    }
+
     /// What the column of arms holds beside both of them, a few values; none where there are no predictions.
     ///
     /// # Errors

@@ -91,7 +91,7 @@ version {{ f.version }} is taken back from stage '{{ f.stage }}' ({{ actor }}): 
 {%- elif kind == 'rollout.settle' -%}
 version {{ f.version }} is released: it is in production for good
 {%- elif kind == 'rollout.traffic' -%}
-{{ f.reason }}; somebody else has changed it
+{{ f.reason }}; it was changed from outside, and is set again
 {%- elif kind == 'rollout.traffic_failed' -%}
 {{ f.reason }}. Each tick tries again
 {%- elif kind in ('baseline.set', 'baseline.restore') -%}

@@ -6,6 +6,8 @@
 //! changed the rollout since; and traffic is moved again until that is known to have succeeded.
 
 mod arms;
+mod create;
+mod decision;
 mod observe;
 mod step;
 
@@ -15,15 +17,18 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
+
+pub use create::{candidate, start};
+pub use decision::{RolloutAction, RolloutDecision, decide};
 
 use crate::notify::{self, AuditedFact};
-use crate::retrain::{JobState, ModelVersion, VersionName, VersionStatus};
 use crate::store::{SYSTEM_ACTOR, Store, VersionedRollout};
 use arms::arms;
+use create::{Released, create};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_extensions::http::{Http, RequestFailure};
-use driftsweep_extensions::traffic::{SAME_SHARE, TrafficTools, WantedTraffic};
+use driftsweep_extensions::traffic::{SAME_SHARE, Traffic, TrafficTools, WantedTraffic};
 use driftsweep_fleet::{Fleet, Model, RolloutConfig};
 use driftsweep_release::{Decision, Rollout, RolloutState, RolloutStep};
 use step::advance;
@@ -211,7 +216,7 @@ impl RolloutPass<'_> {
         differs
     }
 
-    /// Whether somebody else has taken a rollout further since it was read: moving traffic may take a while.
+    /// Whether another process has taken a rollout further since it was read: moving traffic may take a while.
     fn has_changed(&mut self, versioned: &VersionedRollout) -> Result<bool> {
         let known = self.store.rollouts(Some(&versioned.rollout.model))?;
         let now = known.iter().find(|known| known.rollout.version == versioned.rollout.version);
@@ -245,20 +250,17 @@ impl RolloutPass<'_> {
         if let Some(open) = active.pop() {
             return Ok(Some(open));
         }
-        // Somebody may give a candidate traffic again that was taken back.
-        if let Some(last) = self.store.rollouts(Some(&model.name))?.pop()
-            && matches!(last.rollout.state, RolloutState::RolledBack { .. })
-            && last.rollout.applied_at.is_some()
-            && last.rollout.settings == config.settings()
-            && self.now().duration_since(last.rollout.since) < WATCHED_AFTER
-            && candidate(self.store, model)?.is_none()
-        {
-            return Ok(Some(last));
+        if let Some((version, champion)) = candidate(self.store, model)? {
+            return self.begin(model, config, Released { version: &version, champion: champion.as_ref() });
         }
-        match candidate(self.store, model)? {
-            None => Ok(None),
-            Some((version, champion)) => self.begin(model, config, &version, champion.as_ref()),
-        }
+        // A candidate that was taken back may be given traffic again from outside.
+        let last = self.store.rollouts(Some(&model.name))?.pop();
+        Ok(last.filter(|VersionedRollout { rollout, .. }| {
+            matches!(rollout.state, RolloutState::RolledBack { .. })
+                && rollout.applied_at.is_some()
+                && rollout.settings == config.settings()
+                && self.now().duration_since(rollout.since) < WATCHED_AFTER
+        }))
     }
 
     /// Adds the rollout of a candidate.
@@ -266,97 +268,66 @@ impl RolloutPass<'_> {
         &mut self,
         model: &Model,
         config: &RolloutConfig,
-        version: &ModelVersion,
-        champion: Option<&ModelVersion>,
+        released: Released<'_>,
     ) -> Result<Option<VersionedRollout>> {
-        if let Err(reason) = arms(config, version.version, champion.map(|champion| champion.version)) {
-            self.summary.fail(&model.name, format!("version {} is not released: {reason}", version.version));
-            return Ok(None);
-        }
-        let plan = match observe::plan(model, config, version, champion, self.now()) {
-            Ok(plan) => plan,
-            Err(error) => {
-                self.summary.fail(&model.name, format!("version {} is not released yet: {error}", version.version));
-                return Ok(None);
-            }
-        };
         (self.step)("add rollout");
-        let now = self.now();
-        let former = champion.map(|champion| champion.version);
-        let rollout = Rollout::new(&model.name, version.version, former, plan, now);
-        let rollout = Rollout { settings: config.settings(), ..rollout };
-        let fleet = self.fleet;
-        let added = self.store.transaction(|store| {
-            if let Some(problem) = store.rollouts_problem(&model.name)? {
-                return Err(store.tampered(problem));
-            }
-            let added = store.add_rollout(&rollout)?;
-            let body = json!({
-                "model": model.name, "version": version.version, "former": former, "job": version.job,
-                "plan": rollout.plan, "reason": version.reason,
-            });
-            let fact = AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: "rollout.create", subject: &model.name, body };
-            notify::record(fleet, store, fact)?;
-            Ok(added)
-        })?;
-        Ok(Some(added))
+        let reason = &released.version.reason;
+        let decision = RolloutDecision { by: SYSTEM_ACTOR, reason, state: self.context.state, at: self.now() };
+        match create(self.fleet, self.store, (model, config), released, decision) {
+            Ok(added) => Ok(Some(added)),
+            Err(error) => self.report(error).map(|reason| {
+                if let Some(reason) = reason {
+                    let version = released.version.version;
+                    self.summary.fail(&model.name, format!("version {version} is not released yet: {reason}"));
+                }
+                None
+            }),
+        }
     }
 
     /// Divides traffic as wanted; returns whether that succeeded.
     fn move_traffic(&mut self, model: &Model, config: &RolloutConfig, versioned: &VersionedRollout) -> Result<bool> {
         (self.step)("move traffic");
-        match self.set_traffic(model, config, versioned)? {
-            Ok(()) => {
-                (self.step)("traffic moved");
-                self.advance(model, versioned, &RolloutStep::Applied, SYSTEM_ACTOR)
-            }
-            Err(failure) => {
-                let rollout = &versioned.rollout;
-                let reason = format!(
-                    "traffic of version {} could not be set to a share of {}: {}",
-                    rollout.version,
-                    rollout.wanted_share(),
-                    failure.reason
-                );
-                self.tell_once(model, versioned, &reason)?;
-                self.summary.fail(&model.name, format!("{reason}; the next tick tries again"));
-                Ok(false)
-            }
-        }
-    }
-
-    /// Tells that traffic cannot be moved, once for each step of a rollout.
-    fn tell_once(&mut self, model: &Model, versioned: &VersionedRollout, reason: &str) -> Result<()> {
+        let moved = match self.wanted(model, config, versioned)? {
+            Ok(wanted) => self.with_traffic(config, |traffic| traffic.apply(&wanted)),
+            Err(reason) => Err(RequestFailure::transient(reason)),
+        };
+        let Err(failure) = moved else {
+            (self.step)("traffic moved");
+            return self.advance(model, versioned, &RolloutStep::Applied, SYSTEM_ACTOR);
+        };
+        let VersionedRollout { rollout, steps } = versioned;
+        let (version, share) = (rollout.version, rollout.wanted_share());
+        let reason = format!("traffic of version {version} could not be set to a share of {share}: {}", failure.reason);
+        self.summary.fail(&model.name, format!("{reason}; the next tick tries again"));
+        // It is told once for each step of a rollout.
         const KIND: &str = "rollout.traffic_failed";
         let known = self.store.last_record(&model.name, &[KIND])?;
-        if known.is_some_and(|record| {
-            record.body["step"] == versioned.steps && record.body["version"] == versioned.rollout.version
-        }) {
-            return Ok(());
+        if known.is_none_or(|record| record.body["step"] != *steps || record.body["version"] != version) {
+            let body = json!({ "model": model.name, "version": version, "step": steps, "reason": reason });
+            self.tell(model, KIND, body)?;
         }
-        let body = json!({
-            "model": model.name, "version": versioned.rollout.version, "step": versioned.steps, "reason": reason,
-        });
-        let (fleet, now) = (self.fleet, self.now());
-        self.store.transaction(|store| {
-            let fact = AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: KIND, subject: &model.name, body };
-            notify::record(fleet, store, fact).map(drop)
-        })
+        Ok(false)
     }
 
-    fn set_traffic(
-        &mut self,
-        model: &Model,
+    /// Works with the traffic of a rollout; a failure of this program there ends no night.
+    fn with_traffic<T>(
+        &self,
         config: &RolloutConfig,
-        versioned: &VersionedRollout,
-    ) -> Result<std::result::Result<(), RequestFailure>> {
-        let wanted = match self.wanted(model, config, versioned)? {
-            Ok(wanted) => wanted,
-            Err(reason) => return Ok(Err(RequestFailure::transient(reason))),
-        };
+        work: impl FnOnce(&dyn Traffic) -> std::result::Result<T, RequestFailure>,
+    ) -> std::result::Result<T, RequestFailure> {
         let tools = TrafficTools { http: self.context.http, now: self.now() };
-        let moved = catch_unwind(AssertUnwindSafe(|| config.traffic.settings().open(tools).apply(&wanted)));
-        Ok(moved.unwrap_or_else(|_| Err(RequestFailure::transient("this program failed on it"))))
+        let done = catch_unwind(AssertUnwindSafe(|| work(&*config.traffic.settings().open(tools))));
+        done.unwrap_or_else(|_| Err(RequestFailure::transient("this program failed on it")))
+    }
+
+    /// Records a fact about the traffic of a model, with its messages.
+    fn tell(&mut self, model: &Model, kind: &str, body: Value) -> Result<()> {
+        let (fleet, at) = (self.fleet, self.now());
+        self.store.transaction(|store| {
+            let fact = AuditedFact { at, actor: SYSTEM_ACTOR, kind, subject: &model.name, body };
+            notify::record(fleet, store, fact).map(drop)
+        })
     }
 
     /// How traffic should be divided.
@@ -381,13 +352,10 @@ impl RolloutPass<'_> {
         }))
     }
 
-    /// Sets traffic again where somebody else has divided it in another way.
+    /// Sets traffic again where it was divided in another way from outside.
     fn correct_traffic(&mut self, model: &Model, config: &RolloutConfig, versioned: &VersionedRollout) -> Result<()> {
         let Ok(wanted) = self.wanted(model, config, versioned)? else { return Ok(()) };
-        let tools = TrafficTools { http: self.context.http, now: self.now() };
-        let set = catch_unwind(AssertUnwindSafe(|| config.traffic.settings().open(tools).share(&wanted)));
-        let set = set.unwrap_or_else(|_| Err(RequestFailure::transient("this program failed on it")));
-        let found = match set {
+        let found = match self.with_traffic(config, |traffic| traffic.share(&wanted)) {
             Ok(None) => return Ok(()),
             Ok(Some(share)) if (share - wanted.share).abs() <= SAME_SHARE => return Ok(()),
             Ok(Some(share)) => share,
@@ -397,27 +365,20 @@ impl RolloutPass<'_> {
             }
         };
         (self.step)("correct traffic");
+        let share = wanted.share;
         let reason = match found.is_finite() {
-            true => format!("the candidate had a share of {found} of traffic, and should have {}", wanted.share),
-            false => {
-                format!("traffic was not divided as it was set, with a share of {} of the candidate", wanted.share)
-            }
+            true => format!("the candidate had a share of {found} of traffic, and should have {share}"),
+            false => format!("traffic was not divided as it was set, with a share of {share} of the candidate"),
         };
-        let body = json!({
-            "model": model.name, "version": versioned.rollout.version, "found": found, "wanted": wanted.share, "reason": reason,
-        });
-        let (fleet, now) = (self.fleet, self.now());
-        self.store.transaction(|store| {
-            let fact =
-                AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: "rollout.traffic", subject: &model.name, body };
-            notify::record(fleet, store, fact).map(drop)
-        })?;
-        match self.set_traffic(model, config, versioned)? {
-            Ok(()) => self.summary.fail(&model.name, format!("{reason}; it was set again")),
-            Err(failure) => self
-                .summary
-                .fail(&model.name, format!("{reason}; setting it failed, and is tried again: {}", failure.reason)),
-        }
+        let version = versioned.rollout.version;
+        let body =
+            json!({ "model": model.name, "version": version, "found": found, "wanted": share, "reason": reason });
+        self.tell(model, "rollout.traffic", body)?;
+        let outcome = match self.with_traffic(config, |traffic| traffic.apply(&wanted)) {
+            Ok(()) => format!("{reason}; it was set again"),
+            Err(failure) => format!("{reason}; setting it failed, and is tried again: {}", failure.reason),
+        };
+        self.summary.fail(&model.name, outcome);
         Ok(())
     }
 
@@ -479,15 +440,27 @@ impl RolloutPass<'_> {
             }
             // Another process was faster; what it left is read again.
             Ok(None) => Ok(true),
-            Err(error @ (Error::Store { .. } | Error::Locked { .. })) => Err(error),
-            Err(error @ Error::Tampered { .. }) => {
+            Err(error) => self.report(error).map(|reason| {
+                if let Some(reason) = reason {
+                    self.summary.fail(&model.name, reason);
+                }
+                false
+            }),
+        }
+    }
+
+    /// Why something was refused; `None` where that is a row which is not what the audit says, which is reported as such.
+    ///
+    /// # Errors
+    /// Errors of the store, which end the pass.
+    fn report(&mut self, error: Error) -> Result<Option<String>> {
+        match error {
+            Error::Store { .. } | Error::Locked { .. } => Err(error),
+            Error::Tampered { .. } => {
                 self.summary.tampered.push(error.to_string());
-                Ok(false)
+                Ok(None)
             }
-            Err(error) => {
-                self.summary.fail(&model.name, error.to_string());
-                Ok(false)
-            }
+            other => Ok(Some(other.to_string())),
         }
     }
 }
@@ -499,169 +472,4 @@ pub fn described(rollout: &Rollout) -> String {
         Some(stage) => format!("version {}: {state}, stage '{}'", rollout.version, stage.name),
         None => format!("version {}: {state}", rollout.version),
     }
-}
-
-/// The candidate of a model that may be released now, and the champion: the newest that its gates have accepted since the champion
-/// is in production, and that was not released before.
-///
-/// # Errors
-/// [`Error::Store`].
-pub fn candidate(store: &mut Store, model: &Model) -> Result<Option<(ModelVersion, Option<ModelVersion>)>> {
-    let versions = store.versions(Some(&model.name))?;
-    let champion = versions.iter().find(|version| version.status == VersionStatus::Champion).cloned();
-    // A person registers what was trained elsewhere, and says when it is released.
-    let trained = |version: &&ModelVersion| version.status == VersionStatus::Candidate && version.job.is_some();
-    let Some(newest) = versions.iter().rfind(trained) else { return Ok(None) };
-    let Some(job) = &newest.job else { return Ok(None) };
-    if store.job(job)?.is_none_or(|versioned| versioned.job.state != JobState::Succeeded) {
-        return Ok(None);
-    }
-    let is_older = champion.as_ref().is_some_and(|champion| champion.since > newest.since);
-    let known = store.released_versions(&model.name)?;
-    if is_older || known.iter().any(|(version, is_open)| *is_open || *version == newest.version) {
-        return Ok(None);
-    }
-    Ok(Some((newest.clone(), champion)))
-}
-
-/// A decision of a person about a rollout.
-#[derive(Clone, Copy, Debug)]
-pub struct RolloutDecision<'a> {
-    /// By whom.
-    pub by: &'a str,
-    /// Why.
-    pub reason: &'a str,
-    /// The folder of the fleet's state.
-    pub state: &'a Path,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// What a person may do with a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RolloutAction {
-    /// Let it enter the next stage.
-    Promote,
-    /// Keep it in its stage.
-    Hold,
-    /// Let it go on after it was held.
-    Resume,
-    /// Take it back.
-    RollBack,
-}
-
-/// Applies the decision of a person to the rollout of a model that is under way.
-///
-/// # Errors
-/// [`Error::BadValue`] where there is none, where the step is not possible, and where somebody else must approve it;
-/// [`Error::Tampered`]; [`Error::Store`].
-pub fn decide(
-    fleet: &Fleet,
-    store: &mut Store,
-    model: &Model,
-    action: RolloutAction,
-    decision: RolloutDecision<'_>,
-) -> Result<Rollout> {
-    let RolloutDecision { by, reason, state, at } = decision;
-    let wrong = |reason: String| Error::BadValue { what: format!("rollout of '{}'", model.name), reason };
-    let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-    // A tick may take a step between reading and writing.
-    for _ in 0..MAX_STEPS {
-        let Some(versioned) = store.open_rollout(&model.name)? else {
-            return Err(wrong("none is under way; `driftsweep rollout list` shows all".into()));
-        };
-        let rollout = &versioned.rollout;
-        if at < rollout.since {
-            return Err(wrong(format!("its last step is of {}, later than {at}", rollout.since)));
-        }
-        let (by_name, why) = (by.to_owned(), reason.to_owned());
-        let step = match action {
-            RolloutAction::Promote if rollout.is_full() => {
-                return Err(wrong("it has all traffic already; it is settled after its time".into()));
-            }
-            RolloutAction::Promote if rollout.needs_approval() && !may_approve(fleet, by) => {
-                return Err(wrong(format!(
-                    "'{by}' may not approve it; those who may are {}",
-                    fleet.governance.approval.approvers.concat().join(", ")
-                )));
-            }
-            RolloutAction::Promote if rollout.state == RolloutState::Candidate => RolloutStep::Begin,
-            RolloutAction::Promote => RolloutStep::Promote { by: by_name, reason: why },
-            RolloutAction::Hold => RolloutStep::Hold { by: by_name, reason: why },
-            RolloutAction::Resume => RolloutStep::Resume { by: by_name, reason: why },
-            RolloutAction::RollBack => RolloutStep::RollBack { by: by_name, reason: why },
-        };
-        rollout.apply(&step, at).map_err(|illegal| wrong(illegal.to_string()))?;
-        if let Some(after) = advance(fleet, store, model, &versioned, &step, (by, at, state))? {
-            return Ok(after.rollout);
-        }
-    }
-    Err(wrong("other processes keep changing it; try again".into()))
-}
-
-/// Whether a person may approve that a stage is entered.
-fn may_approve(fleet: &Fleet, who: &str) -> bool {
-    fleet.governance.approval.approvers.iter().flatten().any(|approver| approver == who)
-}
-
-/// Adds the rollout of a version that a person names: one that was registered by hand, or accepted before the fleet file declared how
-/// it is released.
-///
-/// # Errors
-/// [`Error::BadValue`] where it cannot be released; [`Error::Tampered`]; [`Error::Store`]; those of reading predictions.
-pub fn start(
-    fleet: &Fleet,
-    store: &mut Store,
-    model: &Model,
-    name: &VersionName,
-    decision: RolloutDecision<'_>,
-) -> Result<Rollout> {
-    let wrong = |reason: String| Error::BadValue { what: format!("model '{}'", model.name), reason };
-    let Some(config) = &model.rollout else {
-        return Err(wrong("the fleet file does not say how it is released; add [model.rollout]".into()));
-    };
-    let version = store.version(&model.name, name)?;
-    let version =
-        version.ok_or_else(|| wrong(format!("there is no version {name}; `driftsweep models list` shows them")))?;
-    if version.status != VersionStatus::Candidate {
-        return Err(wrong(format!(
-            "version {} is {}, and only a candidate is released",
-            version.version, version.status
-        )));
-    }
-    let champion = store.champion(&model.name)?;
-    let former = champion.as_ref().map(|champion| champion.version);
-    arms(config, version.version, former).map_err(wrong)?;
-    let plan = observe::plan(model, config, &version, champion.as_ref(), decision.at)?;
-    let at = Timestamp::from_microsecond(decision.at.as_microsecond()).unwrap_or(decision.at);
-    let rollout = Rollout::new(&model.name, version.version, former, plan, at);
-    let rollout = Rollout { settings: config.settings(), ..rollout };
-    store.transaction(|store| {
-        if let Some(problem) = store.rollouts_problem(&model.name)? {
-            return Err(store.tampered(problem));
-        }
-        let known = store.released_versions(&model.name)?;
-        if let Some((open, _)) = known.iter().find(|(_, is_open)| *is_open) {
-            return Err(wrong(format!("its version {open} is being released already")));
-        }
-        if known.iter().any(|(released, _)| *released == version.version) {
-            return Err(wrong(format!(
-                "version {} was released before; each version is released once",
-                version.version
-            )));
-        }
-        if let Some(job) = &version.job
-            && store.job(job)?.is_none_or(|versioned| versioned.job.state != JobState::Succeeded)
-        {
-            return Err(wrong(format!("the training of version {}, job {job}, has not succeeded", version.version)));
-        }
-        store.add_rollout(&rollout)?;
-        let body = json!({
-            "model": model.name, "version": version.version, "former": former, "job": version.job, "plan": rollout.plan,
-            "reason": decision.reason,
-        });
-        let fact = AuditedFact { at, actor: decision.by, kind: "rollout.create", subject: &model.name, body };
-        notify::record(fleet, store, fact).map(drop)
-    })?;
-    Ok(rollout)
 }

@@ -1,7 +1,7 @@
 //! What is observed of both arms of a rollout: new outcomes of its checks, the division of traffic, labels, and the distribution of
 //! predictions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
@@ -17,7 +17,7 @@ use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::{CheckConfig, CheckOutcome, Labels, Model, RolloutConfig};
 use driftsweep_release::balance::LabelBalance;
 use driftsweep_release::binary::{Block, Outcomes};
-use driftsweep_release::plan::RolloutPlan;
+use driftsweep_release::plan::{Check, CheckKind, RolloutPlan};
 use driftsweep_release::share::ShareTest;
 use driftsweep_release::{Alarm, Observation, Outcome, Period, Rollout, Seen};
 
@@ -196,8 +196,27 @@ pub fn observe(
         before: now,
     };
     let mut observer = Observer { model, rollout, query, now, seen: Vec::new(), failures: Vec::new() };
-    let Some(logged_to) = observer.logged_to()? else {
-        let others = observer.query.other_arms()?;
+    let mut due = Vec::new();
+    for (index, planned) in rollout.plan.checks.iter().enumerate() {
+        let same = |check: &&CheckConfig| check.name == planned.name && check.outcome.to_string() == planned.source;
+        let Some(check) = config.checks.iter().find(same) else {
+            observer.failures.push(format!(
+                "check '{}' of its plan ({}) is not in the fleet file any more; put it back, or end the release",
+                planned.name, planned.source
+            ));
+            continue;
+        };
+        let from = rollout.observed_to.get(index).copied().flatten().unwrap_or(first);
+        let before = hour_before(now.checked_sub(check.matures).unwrap_or(Timestamp::MIN));
+        if from < before {
+            due.push(DueCheck { index, planned, check, from, before });
+        }
+    }
+    // Ticks come more often than hours begin: nothing is read where nothing is due.
+    let Some(earliest) = due.iter().map(|due| due.from).min() else { return Ok((None, observer.failures)) };
+    let unread = ArmQuery { since: earliest, ..observer.query };
+    let Some(logged_to) = unread.newest()? else {
+        let others = if earliest == first { unread.other_arms()? } else { BTreeSet::new() };
         if !others.is_empty() {
             observer.failures.push(format!(
                 "the column '{}' of the predictions holds neither '{}' nor '{}' since {first}; it holds {}; correct the log, or \
@@ -217,30 +236,16 @@ pub fn observe(
         labels: rollout.labels,
         alarms: rollout.alarms.clone(),
     };
-    for (index, planned) in rollout.plan.checks.iter().enumerate() {
-        let same = |check: &&CheckConfig| check.name == planned.name && check.outcome.to_string() == planned.source;
-        let Some(check) = config.checks.iter().find(same) else {
-            observer.failures.push(format!(
-                "check '{}' of its plan ({}) is not in the fleet file any more; put it back, or end the release",
-                planned.name, planned.source
-            ));
-            continue;
-        };
+    for due in due {
         // What is not in the log yet is read when it is: a day may be logged as a whole.
-        let mature = now.checked_sub(check.matures).unwrap_or(Timestamp::MIN);
-        let before = hour_before(mature.min(logged_to));
-        let from = rollout.observed_to.get(index).copied().flatten().unwrap_or(first);
-        let cohorts = cohorts(&rollout.periods, model, (from, before));
-        if before <= from {
+        let before = due.before.min(hour_before(logged_to));
+        if before <= due.from {
             continue;
         }
-        let read = match cohorts.is_empty() {
-            true => Ok(()),
-            false => observer.check(index, (check, planned.limit), &cohorts, &mut observation.labels),
-        };
-        match read {
-            Ok(()) => observation.observed_to[index] = Some(before),
-            Err(error) => observer.failures.push(format!("check '{}': {error}", check.name)),
+        let cohorts = cohorts(&rollout.periods, model, (due.from, before));
+        match observer.check(&due, &cohorts, &mut observation.labels) {
+            Ok(()) => observation.observed_to[due.index] = Some(before),
+            Err(error) => observer.failures.push(format!("check '{}': {error}", due.check.name)),
         }
     }
     if observation.observed_to == rollout.observed_to {
@@ -260,6 +265,17 @@ pub fn observe(
     Ok((Some(observation), observer.failures))
 }
 
+/// A check with outcomes that are complete and not read yet.
+struct DueCheck<'a> {
+    index: usize,
+    planned: &'a Check,
+    check: &'a CheckConfig,
+    /// Predictions from this time on ...
+    from: Timestamp,
+    /// ... and before this one.
+    before: Timestamp,
+}
+
 struct Observer<'a> {
     model: &'a Model,
     rollout: &'a Rollout,
@@ -270,21 +286,10 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    /// Up to when predictions are in the log: the time of the newest one of both arms. `None` where there is none.
-    fn logged_to(&self) -> Result<Option<Timestamp>> {
-        let mut newest = None;
-        self.query.rows(&ArmColumns::default(), &mut |row| newest = newest.max(Some(row.at)))?;
-        Ok(newest.and_then(|newest| Timestamp::from_microsecond(newest).ok()))
-    }
-
     /// Reads the outcomes of a check in some cohorts.
-    fn check(
-        &mut self,
-        index: usize,
-        (check, limit): (&CheckConfig, Option<f64>),
-        cohorts: &[Cohort],
-        balance: &mut LabelBalance,
-    ) -> Result<()> {
+    fn check(&mut self, due: &DueCheck<'_>, cohorts: &[Cohort], balance: &mut LabelBalance) -> Result<()> {
+        let DueCheck { index, planned, check, .. } = *due;
+        let limit = planned.limit;
         let (Some(first), Some(last)) = (cohorts.first(), cohorts.last()) else { return Ok(()) };
         let at = |microseconds: i64| Timestamp::from_microsecond(microseconds).unwrap_or(self.now);
         let query = ArmQuery { since: at(first.from), before: at(last.before), ..self.query };
@@ -344,11 +349,7 @@ impl<'a> Observer<'a> {
             }
         }
         let is_of_pairs = matches!(check.outcome, CheckOutcome::Quality { metric: PerformanceMetric::Auc, .. });
-        let is_of_numbers = matches!(
-            check.outcome,
-            CheckOutcome::Number { .. }
-                | CheckOutcome::Quality { metric: PerformanceMetric::Brier | PerformanceMetric::Mae, .. }
-        );
+        let is_of_numbers = matches!(planned.kind, CheckKind::Number { .. });
         for (cohort, [candidate, production]) in cohorts.iter().zip(&arms) {
             if is_quality {
                 *balance = balance.after(Block { candidate: candidate.labelled, production: production.labelled });

@@ -63,7 +63,7 @@ impl Traffic for GatewayTraffic<'_> {
             let Some(changed) = changed else { return Ok(()) };
             let changed: DynamicObject =
                 serde_json::from_value(changed).map_err(|e| RequestFailure::permanent(e.to_string()))?;
-            // It has the resourceVersion that was read: where somebody else has changed the route since, it is refused, and the next
+            // It has the resourceVersion that was read: where the route was changed since, it is refused, and the next
             // tick reads it again.
             api.replace(&settings.route, &PostParams::default(), &changed).await.map(drop).map_err(|e| failure(&e))
         })
