@@ -575,7 +575,17 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "model.promote" => &["churn: version 3 is the champion, in place of version 2", "better in every month"],
         "model.retire" => &["churn: version 3 was retired", "better in every month"],
         "rollout.begin" => &["churn: the release of version 3 has begun", "a share of 0.25"],
-        "rollout.ask" => &["churn: approval of the release of version 3", "driftsweep rollout promote"],
+        "rollout.ask" => &[
+            "churn: version 3 needs approval to enter stage 'full': quality",
+            "driftsweep rollout promote",
+            "must be signed: add --sign KEYFILE",
+        ],
+        "rollout.unapproved" => &[
+            "churn: the release of version 3 does not go on: the approval of stage '25 %' by 'ana' does not count",
+            "driftsweep rollout promote",
+            "must be signed: add --sign KEYFILE",
+        ],
+        "rollout.approve" => &["churn: stage '25 %' of the release of version 3 is approved again"],
         "rollout.promote" => &["churn: version 3 enters stage '25 %'", "0.9012 of 5120 rows"],
         "rollout.hold" => &["churn: the release of version 3 is held", "driftsweep rollout resume"],
         "rollout.resume" => &["churn: the release of version 3 goes on"],

@@ -57,7 +57,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     let firings: Vec<Firing> = store.firings(Some(&args.model), Timestamp::MIN)?;
     let firings: Vec<Firing> = firings.into_iter().filter(|firing| firing.due <= at).collect();
     let question = question(&fleet, &mut store, model)?;
-    let rollout = rollout(&mut store, model, at)?;
+    let rollout = rollout(&fleet, &mut store, model, at)?;
     if args.format == TextFormat::Json {
         let mut page = json!({ "evaluation": found, "firings": firings });
         if let Some((job, answerers)) = question {
@@ -92,10 +92,16 @@ fn question(fleet: &Fleet, store: &mut Store, model: &Model) -> anyhow::Result<O
 }
 
 /// The release of a model that is under way, or that the next tick begins, and what it decides next.
-fn rollout(store: &mut Store, model: &Model, at: Timestamp) -> anyhow::Result<Option<(String, Option<Decision>)>> {
+fn rollout(
+    fleet: &Fleet,
+    store: &mut Store,
+    model: &Model,
+    at: Timestamp,
+) -> anyhow::Result<Option<(String, Option<Decision>)>> {
     if let Some(VersionedRollout { rollout, .. }) = store.open_rollout(&model.name)? {
         let now = if at == Timestamp::MAX { Timestamp::now() } else { at };
-        return Ok(Some((described(&rollout), Some(rollout.decide(now)))));
+        let (next, _) = rollouts::next(fleet, store, model, &rollout, now)?;
+        return Ok(Some((described(&rollout), Some(next))));
     }
     if model.rollout.is_none() {
         return Ok(None);

@@ -142,7 +142,7 @@ fn question(page: &mut Page, fleet: &Fleet, job: &Job, answers: Answers<'_>) {
         page.line(format_args!("  {}", answerers.sentence));
     }
     let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
-    let wanted = signature::signature_reason(rules, request, stakes);
+    let wanted = signature::signature_reason(rules, &request.reasons, stakes);
     let when_asked = answers.answerers.filter(|answerers| answerers.must_be_signed);
     let wanted = wanted.or(when_asked.map(|_| "the request was made under a rule that requires it".into()));
     let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
@@ -206,7 +206,7 @@ fn trainings(page: &mut Page, fleet: &Fleet, job: &Job, runs: &[RunRecord], stat
 }
 
 /// The key that signed an answer, and its owner by the fleet file.
-fn signature_line(fleet: &Fleet, signed: &SignedStatement, by: &str) -> String {
+pub fn signature_line(fleet: &Fleet, signed: &SignedStatement, by: &str) -> String {
     let key = match signed.verify() {
         Ok(key) => key,
         Err(problem) => return format!("NOT SIGNED: {}", problem),

@@ -300,11 +300,8 @@ fn decide(args: &JobDecisionArgs, signing: &SigningArgs, answer: ApprovalAnswer)
     let (who, now) = args.decision.actor_and_time(&fleet)?;
     let id = find(&mut store, &args.job)?.job.id;
     let said = (&*who, &*args.decision.reason);
-    // To the second: people read it in the statement.
-    let clock = Timestamp::now();
-    let clock = Timestamp::from_second(clock.as_second()).unwrap_or(clock);
-    let statement = || Ok(scheduler::statement(&fleet, &mut store, &id, answer, said, (now, clock))?);
-    let signed = match signing.prepare(clock, statement)? {
+    let statement = |clock| Ok(scheduler::statement(&fleet, &mut store, &id, answer, said, (now, clock))?);
+    let signed = match signing.prepare(statement)? {
         Signing::None => None,
         Signing::Write => return Ok(0),
         Signing::With(signed) => Some(signed),

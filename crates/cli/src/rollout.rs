@@ -20,6 +20,7 @@ use super::TextFormat;
 use super::decision::DecisionArgs;
 use super::fleet_store::{FleetStoreArgs, code_after_reading};
 use super::rollout_page::{self, RolloutView};
+use super::signing::{Signing, SigningArgs};
 use super::time_arg::{TimeArg, now_or};
 
 #[derive(Subcommand)]
@@ -31,7 +32,7 @@ pub enum RolloutCommand {
     /// Starts the release of a candidate that a tick does not release by itself
     Start(StartArgs),
     /// Lets a release enter its next stage
-    Promote(DecideArgs),
+    Promote(PromoteArgs),
     /// Keeps a release in its stage until a person decides; it is taken back all the same if it is worse
     Hold(DecideArgs),
     /// Lets a release go on that was held
@@ -91,15 +92,23 @@ pub struct DecideArgs {
     decision: DecisionArgs,
 }
 
+#[derive(Args)]
+pub struct PromoteArgs {
+    #[command(flatten)]
+    decide: DecideArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
 pub fn run(command: &RolloutCommand) -> anyhow::Result<u8> {
     match command {
         RolloutCommand::List(args) => list(args),
         RolloutCommand::Show(args) => show(args),
         RolloutCommand::Start(args) => start(args),
-        RolloutCommand::Promote(args) => decide(args, RolloutAction::Promote),
-        RolloutCommand::Hold(args) => decide(args, RolloutAction::Hold),
-        RolloutCommand::Resume(args) => decide(args, RolloutAction::Resume),
-        RolloutCommand::Rollback(args) => decide(args, RolloutAction::RollBack),
+        RolloutCommand::Promote(args) => decide(&args.decide, RolloutAction::Promote, Some(&args.signing)),
+        RolloutCommand::Hold(args) => decide(args, RolloutAction::Hold, None),
+        RolloutCommand::Resume(args) => decide(args, RolloutAction::Resume, None),
+        RolloutCommand::Rollback(args) => decide(args, RolloutAction::RollBack, None),
     }
 }
 
@@ -177,10 +186,14 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         let reason = "there is no such release; `driftsweep rollout list` shows all";
         return Err(super::invalid_value(&format!("model '{}'", args.model), reason));
     };
-    let view = RolloutView::load(&mut store, &rollout, now)?;
+    let rollout = match fleet.model(&rollout.model) {
+        Some(model) => rollouts::with_current_rules(model, rollout),
+        None => rollout,
+    };
+    let view = RolloutView::load(&fleet, &mut store, &rollout, now)?;
     match args.format {
         TextFormat::Json => super::write_json(&view)?,
-        TextFormat::Table => super::write(rollout_page::page(&view))?,
+        TextFormat::Table => super::write(rollout_page::page(&fleet, &view))?,
     }
     Ok(code_after_reading(&mut store))
 }
@@ -196,14 +209,20 @@ fn start(args: &StartArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn decide(args: &DecideArgs, action: RolloutAction) -> anyhow::Result<u8> {
+fn decide(args: &DecideArgs, action: RolloutAction, signing: Option<&SigningArgs>) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
     let model = super::model_of(&fleet, &args.model)?;
     let (by, at) = args.decision.actor_and_time(&fleet)?;
     let state = args.decision.memory.folder();
     let decision = RolloutDecision { by: &by, reason: &args.decision.reason, state: &state, at };
     let before = store.open_rollout(&model.name)?.map(|known| known.rollout.open_alarms()).unwrap_or_default();
-    let rollout = rollouts::decide(&fleet, &mut store, model, action, decision)?;
+    let statement = |clock| Ok(rollouts::statement(&fleet, &mut store, model, (&by, &args.decision.reason), clock)?);
+    let signed = match signing.map_or(Ok(Signing::None), |signing| signing.prepare(statement))? {
+        Signing::None => None,
+        Signing::Write => return Ok(0),
+        Signing::With(signed) => Some(signed),
+    };
+    let rollout = rollouts::decide(&fleet, &mut store, model, action, decision, signed.as_ref())?;
     say!("{}: {}", rollout.model, described(&rollout));
     for alarm in before.iter().filter(|_| action == RolloutAction::Resume) {
         say!("accepted in this stage: {}", alarm.reason);

@@ -1,14 +1,17 @@
 //! The page of a release: for who decides about it, and for anyone who asks how a version came into production.
 
 use driftsweep_extensions::trigger;
-use driftsweep_ops::retrain::{Job, ModelVersion, VersionName};
+use driftsweep_fleet::Fleet;
+use driftsweep_ops::retrain::{Job, ModelVersion, SignedStatement, VersionName};
+use driftsweep_ops::rollouts::{self, ApprovalProblem};
 use driftsweep_ops::store::{BaselineRecord, Record, Store};
 use driftsweep_release::{Alarm, Decision, Finding, Rollout};
 use driftsweep_report::output::{Page, Table};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::job_page::signature_line;
 use super::jobs::event_of;
 
 /// All that is known of a release.
@@ -21,6 +24,9 @@ pub struct RolloutView<'a> {
     alarms: Vec<Alarm>,
     /// What the next tick does.
     next: Decision,
+    /// An approval that is missing, or does not count any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unapproved: Option<ApprovalProblem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<ModelVersion>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +42,11 @@ pub struct RolloutView<'a> {
 
 impl<'a> RolloutView<'a> {
     /// What the store knows of a release.
-    pub fn load(store: &mut Store, rollout: &'a Rollout, now: Timestamp) -> anyhow::Result<Self> {
+    pub fn load(fleet: &Fleet, store: &mut Store, rollout: &'a Rollout, now: Timestamp) -> anyhow::Result<Self> {
+        let (next, unapproved) = match fleet.model(&rollout.model) {
+            Some(model) => rollouts::next(fleet, store, model, rollout, now)?,
+            None => (rollout.decide(now), None),
+        };
         let version = store.version(&rollout.model, &VersionName::Number(rollout.version))?;
         let id = version.as_ref().and_then(|version| version.job.clone());
         let (mut job, mut event, mut baseline, mut steps) = (None, Value::Null, None, Vec::new());
@@ -63,7 +73,8 @@ impl<'a> RolloutView<'a> {
         Ok(Self {
             findings: rollout.findings(),
             alarms: rollout.open_alarms(),
-            next: rollout.decide(now),
+            next,
+            unapproved,
             rollout,
             version,
             job,
@@ -78,7 +89,7 @@ impl<'a> RolloutView<'a> {
 const COLUMNS: usize = 5;
 
 /// A release on one page.
-pub fn page(view: &RolloutView<'_>) -> Page {
+pub fn page(fleet: &Fleet, view: &RolloutView<'_>) -> Page {
     let RolloutView { rollout, version, job, event, baseline, .. } = view;
     let mut page = Page::new();
     let former = rollout.former.map(|former| format!(", in place of version {former}")).unwrap_or_default();
@@ -105,6 +116,7 @@ pub fn page(view: &RolloutView<'_>) -> Page {
     for Alarm { name, reason } in &view.alarms {
         page.line(format_args!("  alarm      {name}: {reason}"));
     }
+    approval(&mut page, fleet, view);
     if let Some(job) = job {
         page.section(format_args!("why it was trained: the {} trigger", job.trigger));
         for line in trigger::evidence(&job.trigger, &event["data"]["details"], COLUMNS) {
@@ -136,8 +148,23 @@ pub fn page(view: &RolloutView<'_>) -> Page {
         page.section("baseline");
         page.line(format_args!("  number {}, set {:.0}: {}", baseline.number, baseline.set_at, baseline.place));
     }
-    history(&mut page, &view.steps);
+    history(&mut page, fleet, &view.steps);
     page
+}
+
+/// Who approves the next stage, where that is needed, and how.
+fn approval(page: &mut Page, fleet: &Fleet, RolloutView { rollout, unapproved, .. }: &RolloutView<'_>) {
+    let asked = rollout.next_stage().filter(|_| rollout.needs_approval() && !rollout.state.is_final());
+    let asked = unapproved.as_ref().map(|problem| problem.stage).or(asked);
+    let Some(stage) = asked.and_then(|stage| rollout.plan.stages.get(stage)) else { return };
+    page.section(format_args!("approval of stage '{}'", stage.name));
+    page.line(format_args!("  may be given by {}", rollouts::approvers(fleet).join(", ")));
+    let wanted = fleet.model(&rollout.model).and_then(|model| rollouts::signature_reason(fleet, model));
+    let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
+    if let Some(why) = wanted {
+        page.line(format_args!("  it must be signed ({why})"));
+    }
+    page.line(format_args!("  driftsweep rollout promote {} --by NAME --reason TEXT{sign}", rollout.model));
 }
 
 /// The stages of the plan, and when each was.
@@ -163,7 +190,7 @@ fn stages(page: &mut Page, rollout: &Rollout) {
 }
 
 /// What was done, by the audit.
-fn history(page: &mut Page, steps: &[Record]) {
+fn history(page: &mut Page, fleet: &Fleet, steps: &[Record]) {
     page.section("audit");
     for record in steps {
         let body = &record.body;
@@ -172,5 +199,8 @@ fn history(page: &mut Page, steps: &[Record]) {
         let why = ["reason", "question", "about_baseline"].into_iter().find_map(|key| body[key].as_str());
         let why = why.or_else(|| body["grant"]["reason"].as_str()).map(|why| format!(": {why}")).unwrap_or_default();
         page.line(format_args!("  {:>4}  {:.0}  {}  {}{stage}{why}", record.seq, record.at, record.actor, record.kind));
+        if let Ok(signed) = SignedStatement::deserialize(&body["signature"]) {
+            page.line(format_args!("        {}", signature_line(fleet, &signed, &record.actor)));
+        }
     }
 }

@@ -43,23 +43,22 @@ pub enum Signing {
 }
 
 impl SigningArgs {
-    /// Signs, or reads what was signed. `statement` makes the statement of the answer.
+    /// Signs, or reads what was signed. `statement` makes the statement of the answer at a time by the real clock.
     ///
     /// # Errors
     /// What is wrong with a file, with the remedy and without anything of a private key.
-    pub fn prepare(
-        &self,
-        clock: Timestamp,
-        statement: impl FnOnce() -> anyhow::Result<Statement>,
-    ) -> anyhow::Result<Signing> {
+    pub fn prepare(&self, statement: impl FnOnce(Timestamp) -> anyhow::Result<Statement>) -> anyhow::Result<Signing> {
+        // To the second: people read it in the statement.
+        let clock = Timestamp::now();
+        let clock = Timestamp::from_second(clock.as_second()).unwrap_or(clock);
         if let Some(place) = &self.sign {
             let key = private_key(place)?;
-            let signed = SignedStatement::sign(&statement()?, &key);
+            let signed = SignedStatement::sign(&statement(clock)?, &key);
             return Ok(Signing::With(signed.map_err(|reason| wrong("--sign", place, &reason))?));
         }
         let Some(place) = &self.statement else { return Ok(Signing::None) };
         let Some(signature) = &self.signature else {
-            write_statement(place, &statement()?)?;
+            write_statement(place, &statement(clock)?)?;
             return Ok(Signing::Write);
         };
         let (text, armoured) = (read("--statement", place)?, read("--signature", signature)?);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::approval::{self, ApprovalTable, Signatures};
+use crate::approval::{self, ApprovalTable};
 use crate::checks;
 use crate::document::{self, Checked, Located, Mistake};
 use crate::features::{self, FeatureSet};
@@ -185,7 +185,6 @@ impl Fleet {
             options: &options,
             feature_sets: &feature_sets,
             has_approvers: !governance.approval.approvers.is_empty(),
-            must_sign: governance.approval.signatures == Signatures::Always,
         };
         let models = models(table.models, &context)?;
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());

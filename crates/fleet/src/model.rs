@@ -99,8 +99,6 @@ pub(crate) struct FleetContext<'a> {
     pub(crate) feature_sets: &'a [FeatureSet],
     /// Whether anybody can approve a training.
     pub(crate) has_approvers: bool,
-    /// Whether each approval must be signed.
-    pub(crate) must_sign: bool,
 }
 
 impl ModelTable {
@@ -142,7 +140,6 @@ impl ModelTable {
             labels: labels.as_ref(),
             judged: triggers.performance.judged_metric(),
             has_approvers: fleet.has_approvers,
-            must_sign: fleet.must_sign,
         };
         let rollout = self.rollout.take().map(|rollout| rollout.resolve(&context)).transpose()?;
         // Labels of all times say nothing about the current days.

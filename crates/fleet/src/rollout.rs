@@ -406,8 +406,6 @@ pub(crate) struct RolloutContext<'a> {
     /// The metric of the performance trigger.
     pub(crate) judged: PerformanceMetric,
     pub(crate) has_approvers: bool,
-    /// Whether each approval must be signed.
-    pub(crate) must_sign: bool,
 }
 
 impl RolloutTable {
@@ -472,12 +470,6 @@ impl RolloutTable {
                 "stages: a share of {} cannot be set; traffic is divided in parts of 10,000",
                 stage.share
             ));
-        }
-        if context.must_sign && config.stages.iter().any(|stage| stage.approval) {
-            return Err(
-                "a stage needs approval, which cannot be signed, and approval.signatures is \"always\"; leave one out"
-                    .into(),
-            );
         }
         for pattern in [&config.candidate, &config.production] {
             let name = pattern.replace(VERSION, "1");

@@ -101,6 +101,16 @@ impl Stage {
     fn new(name: &str, share: f64, lasts: SignedDuration) -> Self {
         Self { name: name.into(), share, lasts, approval: false, prove: true }
     }
+
+    /// Whether declared stages ask for an approval of this one: the stage of this name and share, or, where there is none, any
+    /// whose share is not larger.
+    pub(crate) fn needs_approval_by(&self, declared: &[Self]) -> bool {
+        let mut same = declared.iter().filter(|stage| stage.name == self.name && stage.share == self.share).peekable();
+        match same.peek() {
+            Some(_) => same.any(|stage| stage.approval),
+            None => declared.iter().any(|stage| stage.share <= self.share && stage.approval),
+        }
+    }
 }
 
 impl RolloutPlan {

@@ -177,7 +177,10 @@ impl RolloutState {
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum RolloutStep {
     /// It enters its first stage.
-    Begin,
+    Begin {
+        /// Why.
+        reason: String,
+    },
     /// Traffic is divided as wanted.
     Applied,
     /// New rows were observed: what is known after them.
@@ -192,6 +195,15 @@ pub enum RolloutStep {
     },
     /// It enters the next stage.
     Promote {
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A stage that it has entered is approved again.
+    Approve {
+        /// The stage.
+        stage: usize,
         /// By whom.
         by: String,
         /// Why.
@@ -226,11 +238,12 @@ impl RolloutStep {
     /// The name in the audit and in messages.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Begin => "begin",
+            Self::Begin { .. } => "begin",
             Self::Applied => "applied",
             Self::Observe { .. } => "observe",
             Self::Ask { .. } => "ask",
             Self::Promote { .. } => "promote",
+            Self::Approve { .. } => "approve",
             Self::Hold { .. } => "hold",
             Self::Resume { .. } => "resume",
             Self::RollBack { .. } => "roll_back",
@@ -377,18 +390,26 @@ impl Rollout {
         self.state.stage().is_some_and(|stage| stage + 1 == self.plan.stages.len())
     }
 
-    /// The stage that is entered next.
-    fn next_stage(&self) -> Option<&Stage> {
+    /// The stage that is entered next, by its index.
+    pub fn next_stage(&self) -> Option<usize> {
         let next = match &self.state {
             RolloutState::Candidate => 0,
             state => state.stage()? + 1,
         };
-        self.plan.stages.get(next)
+        (next < self.plan.stages.len()).then_some(next)
+    }
+
+    /// The same rollout, where a person must also approve what some stages, those that are declared now, ask for.
+    pub fn with_approvals_of(mut self, declared: &[Stage]) -> Self {
+        for stage in &mut self.plan.stages {
+            stage.approval |= stage.needs_approval_by(declared);
+        }
+        self
     }
 
     /// Whether a person must approve that the next stage is entered.
     pub fn needs_approval(&self) -> bool {
-        self.next_stage().is_some_and(|stage| stage.approval)
+        self.next_stage().is_some_and(|stage| self.plan.stages[stage].approval)
     }
 
     /// What is known of each check after new outcomes, in their order.
@@ -439,7 +460,7 @@ impl Rollout {
     pub fn decide(&self, now: Timestamp) -> Decision {
         let wait = |reason: String| Decision::Wait { reason, rows_needed: None };
         let (held, stage) = match &self.state {
-            RolloutState::Candidate => return self.promote("its gates have accepted it".into()),
+            RolloutState::Candidate => return self.promote("it is the candidate to be released".into()),
             RolloutState::Settled | RolloutState::RolledBack { .. } => return wait("it has ended".into()),
             RolloutState::Running { stage } => (None, *stage),
             RolloutState::Held { stage, reason } => (Some(reason), *stage),
@@ -505,7 +526,7 @@ impl Rollout {
         let illegal = || IllegalStep { state: self.state.name(), step: step.name() };
         let mut next = self.clone();
         let state = match (&self.state, step) {
-            (RolloutState::Candidate, RolloutStep::Begin) => RolloutState::Running { stage: 0 },
+            (RolloutState::Candidate, RolloutStep::Begin { .. }) => RolloutState::Running { stage: 0 },
             (_, RolloutStep::Applied) if self.moves_traffic() => {
                 next.applied_at = Some(at);
                 // Until then traffic was divided as before.
@@ -521,6 +542,9 @@ impl Rollout {
             }
             (state, RolloutStep::Ask { .. }) if !state.is_final() && self.asked_at.is_none() => {
                 next.asked_at = Some(at);
+                return Ok(next);
+            }
+            (state, RolloutStep::Approve { stage, .. }) if state.stage().is_some_and(|entered| *stage <= entered) => {
                 return Ok(next);
             }
             // A person may promote also while it is held.
@@ -602,7 +626,7 @@ mod tests {
     fn by(kind: &str) -> RolloutStep {
         let (by, reason) = ("ana".to_owned(), "because".to_owned());
         match kind {
-            "begin" => RolloutStep::Begin,
+            "begin" => RolloutStep::Begin { reason },
             "applied" => RolloutStep::Applied,
             "promote" => RolloutStep::Promote { by, reason },
             "hold" => RolloutStep::Hold { by, reason },
@@ -793,8 +817,38 @@ mod tests {
         let asked = rollout.apply(&RolloutStep::Ask { reason }, at(0)).unwrap();
         assert!(matches!(asked.decide(at(1)), Decision::Wait { .. }));
         assert!(asked.apply(&RolloutStep::Ask { reason: String::new() }, at(1)).is_err());
-        let begun = asked.apply(&RolloutStep::Begin, at(2)).unwrap();
+        let begun = asked.apply(&RolloutStep::Begin { reason: "looked at".into() }, at(2)).unwrap();
         assert_eq!((begun.asked_at, begun.wanted_share()), (None, 0.05));
+        let again = |stage| RolloutStep::Approve { stage, by: "ana".into(), reason: "looked at".into() };
+        assert_eq!(begun.apply(&again(0), at(3)).unwrap(), begun);
+        assert!(begun.apply(&again(1), at(3)).is_err(), "it has not been entered");
+        assert!(asked.apply(&again(0), at(3)).is_err(), "it has not been entered");
+    }
+
+    #[test]
+    fn approvals_that_are_declared_later_count_and_none_is_taken_away() {
+        let plan = RolloutPlan::of_quality(0.9);
+        let declared = |index: usize| {
+            let mut stages = plan.stages.clone();
+            stages[index].approval = true;
+            stages
+        };
+        let asked = |rollout: Rollout| rollout.plan.stages.iter().map(|stage| stage.approval).collect::<Vec<_>>();
+        let rollout = || Rollout::new("m", 3, Some(2), plan.clone(), at(0));
+        assert_eq!(asked(rollout().with_approvals_of(&plan.stages)), [false; 4]);
+        // The plan's own stages, by name and share.
+        assert_eq!(asked(rollout().with_approvals_of(&declared(1))), [false, true, false, false]);
+        assert_eq!(asked(rollout().with_approvals_of(&declared(3))), [false, false, false, true]);
+        let both = rollout().with_approvals_of(&declared(1)).with_approvals_of(&plan.stages);
+        assert_eq!(asked(both), [false, true, false, false]);
+        // A stage that is not declared has what a stage with its share or less needs.
+        let mut other = rollout();
+        other.plan.stages[1].name = "other".into();
+        other.plan.stages[2].share = 0.2;
+        let share = plan.stages[2].share;
+        assert!(share > 0.2);
+        assert_eq!(asked(other.clone().with_approvals_of(&declared(2))), [false; 4]);
+        assert_eq!(asked(other.with_approvals_of(&declared(0))), [true, true, true, false]);
     }
 
     #[test]

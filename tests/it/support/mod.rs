@@ -6,6 +6,7 @@ pub mod data;
 pub mod flights;
 pub mod jobs;
 pub mod journals;
+pub mod keys;
 pub mod needs;
 pub mod night;
 pub mod objects;

@@ -221,11 +221,11 @@ impl Release {
         self.open().versions(Some("m")).unwrap().iter().map(|version| version.status.to_string()).collect()
     }
 
-    /// The records of a kind.
+    /// The records of a kind; of an empty one, all.
     pub fn records(&self, kind: &str) -> Vec<Record> {
         let mut found = Vec::new();
         let keep = |record: Record| {
-            if record.kind == kind {
+            if kind.is_empty() || record.kind == kind {
                 found.push(record);
             }
             Ok(())

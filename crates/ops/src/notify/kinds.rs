@@ -102,7 +102,18 @@ pub const KINDS: &[MessageKind] = &[
     kind("model.promote", Topic::Job, promoted),
     kind("model.retire", Topic::Job, promoted),
     kind("rollout.begin", Topic::Job, rolled),
-    kind("rollout.ask", Topic::Approval, rolled),
+    kind("rollout.ask", Topic::Approval, || {
+        let mut body = rolled();
+        (body["must_be_signed"], body["next_stage"]) = (true.into(), "full".into());
+        body
+    }),
+    kind("rollout.unapproved", Topic::Approval, || {
+        json!({
+            "model": "churn", "version": 3, "stage": "25 %", "must_be_signed": true,
+            "reason": "the approval of stage '25 %' by 'ana' does not count: this person is not an approver; approve it again",
+        })
+    }),
+    kind("rollout.approve", Topic::Approval, rolled),
     kind("rollout.promote", Topic::Job, rolled),
     kind("rollout.hold", Topic::Job, rolled),
     kind("rollout.resume", Topic::Job, rolled),
@@ -166,7 +177,7 @@ fn promoted() -> Value {
 
 fn rolled() -> Value {
     json!({
-        "model": "churn", "version": 3, "former": 2, "state": "running", "stage": "25 %", "share": 0.25,
+        "model": "churn", "version": 3, "former": 2, "state": "running", "stage": "25 %", "stage_number": 3, "share": 0.25,
         "reason": "quality: 0.9012 of 5120 rows of the candidate are good, and 0.9021 of 97100 of production",
     })
 }

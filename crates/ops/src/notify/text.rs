@@ -75,10 +75,21 @@ version {{ f.version }} is the champion{% if f.former %}, in place of version {{
 {%- elif kind == 'model.retire' -%}
 version {{ f.version }} was retired ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'rollout.begin' -%}
-the release of version {{ f.version }} has begun: stage '{{ f.stage }}' with a share of {{ f.share }} of traffic
+the release of version {{ f.version }} has begun: stage '{{ f.stage }}' with a share of {{ f.share }} of traffic ({{ actor }}): {{ f.reason }}
 {%- elif kind == 'rollout.ask' -%}
-approval of the release of version {{ f.version }} is needed, after stage '{{ f.stage }}': {{ f.reason }}
+version {{ f.version }} needs approval to enter stage '{{ f.next_stage }}': {{ f.reason }}
 Answer: driftsweep rollout promote {{ subject }} --reason WHY, or driftsweep rollout rollback {{ subject }} --reason WHY
+{%- if f.must_be_signed %}
+The approval must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
+{%- endif %}
+{%- elif kind == 'rollout.unapproved' -%}
+the release of version {{ f.version }} does not go on: {{ f.reason }}
+Answer: driftsweep rollout promote {{ subject }} --reason WHY, or driftsweep rollout rollback {{ subject }} --reason WHY
+{%- if f.must_be_signed %}
+The approval must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
+{%- endif %}
+{%- elif kind == 'rollout.approve' -%}
+stage '{{ f.stage }}' of the release of version {{ f.version }} is approved again ({{ actor }}): {{ f.reason }}
 {%- elif kind == 'rollout.promote' -%}
 version {{ f.version }} enters stage '{{ f.stage }}' with a share of {{ f.share }} of traffic ({{ actor }}): {{ f.reason }}
 {%- elif kind == 'rollout.hold' -%}

@@ -23,5 +23,5 @@ pub use budget::{Ledger, Overrun};
 pub use cost::{CostEstimate, MissingInput, ValueEstimate};
 pub use job::{BaselineRenewal, IllegalStep, Job, JobState, JobStep, StopRequest};
 pub use signature::SignedStatement;
-pub use statement::Statement;
+pub use statement::{StageApproval, Statement};
 pub use version::{ModelVersion, VersionName, VersionStatus};

@@ -4,11 +4,13 @@
 //! [`Statement`]. It contains everything that was decided, so a signature is valid for one answer to one request only.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
 pub use super::request::SignedStatement;
-use super::request::{ApprovalReason, ApprovalRequest, Grant, GrantedBy};
-use super::statement::{ApprovalDecision, ApprovalQuestion, Statement};
+use super::request::{ApprovalReason, Grant, GrantedBy};
+use super::statement::{ApprovalDecision, ApprovalQuestion, STAGE_STATEMENT, StageApproval, Statement};
 use driftsweep_fleet::{ApprovalRules, Currency, Secret, Signatures, Stakes};
 
 /// The namespace of signatures: one made for another purpose, such as a commit or a login, is not valid for an answer.
@@ -51,10 +53,10 @@ pub enum SignatureProblem {
     },
 }
 
-/// Why the answer to a question must be signed; `None` where it need not. `stakes` are those of the model now: the question
-/// may have been asked when they were lower.
-pub fn signature_reason(rules: &ApprovalRules, request: &ApprovalRequest, stakes: Stakes) -> Option<String> {
-    let about = |wanted: fn(&ApprovalReason) -> bool| request.reasons.iter().any(wanted);
+/// Why the answer to a question with these reasons must be signed; `None` where it need not. `stakes` are those of the
+/// model now: the question may have been asked when they were lower. The approval of a stage has no reasons.
+pub fn signature_reason(rules: &ApprovalRules, reasons: &[ApprovalReason], stakes: Stakes) -> Option<String> {
+    let about = |wanted: fn(&ApprovalReason) -> bool| reasons.iter().any(wanted);
     let why = match rules.signatures {
         Signatures::Never => return None,
         Signatures::Always => "every answer must be",
@@ -81,10 +83,50 @@ pub fn check(
     signed: Option<&SignedStatement>,
 ) -> Result<(), SignatureProblem> {
     let Some(signed) = signed else {
-        return signature_reason(rules, question.request, stakes)
-            .map_or(Ok(()), |why| Err(SignatureProblem::Missing(why)));
+        return may_be_unsigned(rules, &question.request.reasons, stakes);
     };
     is_listed(rules, &signed.answers(question, decision)?, decision.by)
+}
+
+/// Whether the approval of a stage is signed as the rules require. A given signature must be valid, also where none is
+/// required.
+///
+/// # Errors
+/// The [`SignatureProblem`]. [`SignatureProblem::NotListed`] comes only where all else is right.
+pub fn check_stage(
+    rules: &ApprovalRules,
+    stakes: Stakes,
+    approval: &StageApproval<'_>,
+    signed: Option<&SignedStatement>,
+) -> Result<(), SignatureProblem> {
+    let Some(signed) = signed else { return may_be_unsigned(rules, &[], stakes) };
+    is_listed(rules, &signed.states(|at| Statement::of_stage(approval, at))?, approval.by)
+}
+
+/// The kinds of records by which a version enters a stage of its release, or is approved again for it.
+pub const STAGE_RECORDS: &[&str] = &["rollout.begin", "rollout.promote", "rollout.approve"];
+
+/// The key by which the approval in such a record was signed; `None` where it is not signed. The record is about a model of
+/// a fleet, and by a person; the statement must have the values that the record has. [`check_stage`] compares the others,
+/// which are those of the version.
+pub fn stage_key(fleet: &str, model: &str, by: &str, record: &Value) -> Option<Result<PublicKey, SignatureProblem>> {
+    if record["signature"].is_null() {
+        return None;
+    }
+    let signed = SignedStatement::deserialize(&record["signature"]);
+    let signed = signed.map_err(|e| SignatureProblem::Unusable(e.to_string()));
+    Some(signed.and_then(|signed| {
+        let same = ["former", "stage", "stage_number", "share", "reason"].map(|name| (name, record[name].clone()));
+        let named =
+            [("statement", STAGE_STATEMENT), ("decision", "approve"), ("fleet", fleet), ("model", model), ("by", by)];
+        let named = named.map(|(name, value)| (name, Value::from(value)));
+        signed.names(&[&same[..], &named[..], &[("release", record["version"].clone())]].concat())?;
+        signed.verify()
+    }))
+}
+
+fn may_be_unsigned(rules: &ApprovalRules, reasons: &[ApprovalReason], stakes: Stakes) -> Result<(), SignatureProblem> {
+    signature_reason(rules, reasons, stakes).map_or(Ok(()), |why| Err(SignatureProblem::Missing(why)))
 }
 
 /// Whether a key is one of a person's in the fleet file.
@@ -115,14 +157,17 @@ pub fn still_counts(
     match &grant.signature {
         Some(signed) => {
             let key = signed.verify()?;
-            signed.is_approval_of(fleet, job, by)?;
+            signed.names(&[
+                ("decision", "approve".into()),
+                ("fleet", fleet.into()),
+                ("job", job.into()),
+                ("by", by.as_str().into()),
+            ])?;
             is_listed(rules, &key, by)
         }
         None => {
-            let overrun = grant.overruns.iter().cloned().map(ApprovalReason::Overrun).collect();
-            let request =
-                ApprovalRequest { reasons: overrun, level: 0, asked_at: grant.at, due: grant.at, renewed: false };
-            signature_reason(rules, &request, stakes).map_or(Ok(()), |why| Err(SignatureProblem::Missing(why)))
+            let overruns: Vec<ApprovalReason> = grant.overruns.iter().cloned().map(ApprovalReason::Overrun).collect();
+            may_be_unsigned(rules, &overruns, stakes)
         }
     }
 }
@@ -174,16 +219,14 @@ impl SignedStatement {
         Self::new(statement.text().to_owned(), &armoured).map_err(|problem| problem.to_string())
     }
 
-    /// Whether the statement approves a job of a fleet for a person.
-    fn is_approval_of(&self, fleet: &str, job: &str, by: &str) -> Result<(), SignatureProblem> {
-        let said: serde_json::Value =
+    /// Whether the statement has these values at these names.
+    fn names(&self, values: &[(&str, Value)]) -> Result<(), SignatureProblem> {
+        let said: Value =
             serde_json::from_str(&self.statement).map_err(|e| SignatureProblem::OtherStatement(e.to_string()))?;
-        for (name, wanted) in [("decision", "approve"), ("fleet", fleet), ("job", job), ("by", by)] {
-            if said[name] != wanted {
-                return Err(SignatureProblem::OtherStatement(format!("{name} is not \"{}\"", wanted.escape_debug())));
-            }
+        match values.iter().find(|(name, wanted)| said[*name] != *wanted) {
+            Some((name, wanted)) => Err(SignatureProblem::OtherStatement(format!("{name} is not {wanted}"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The currency that the statement names. A fleet may change its currency: older statements are checked with this
@@ -214,8 +257,16 @@ impl SignedStatement {
         question: &ApprovalQuestion<'_>,
         decision: &ApprovalDecision<'_>,
     ) -> Result<PublicKey, SignatureProblem> {
+        self.states(|at| Statement::new(question, decision, at))
+    }
+
+    /// The key by which a statement was signed, which is made again with the time of the signed one.
+    fn states(
+        &self,
+        statement: impl FnOnce(Timestamp) -> Result<Statement, String>,
+    ) -> Result<PublicKey, SignatureProblem> {
         let at = Statement::time_of(&self.statement).map_err(SignatureProblem::OtherStatement)?;
-        let statement = Statement::new(question, decision, at).map_err(SignatureProblem::Unusable)?;
+        let statement = statement(at).map_err(SignatureProblem::Unusable)?;
         if let Some(difference) = statement.difference(&self.statement) {
             return Err(SignatureProblem::OtherStatement(difference));
         }
@@ -271,12 +322,14 @@ fn read(armoured: &str) -> Result<SshSig, SignatureProblem> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use sha2::{Digest, Sha256};
     use ssh_key::private::Ed25519Keypair;
     use ssh_key::public::{KeyData, SkEd25519};
     use ssh_key::{Signature, SigningKey};
 
     use super::super::job::JobState;
+    use super::super::request::ApprovalRequest;
     use super::super::statement::tests::{asked, at, job};
     use super::*;
     use driftsweep::model::Options;
@@ -421,6 +474,62 @@ mod tests {
     }
 
     #[test]
+    fn the_recorded_approval_of_a_stage_is_the_signed_one_in_every_value_of_the_record() {
+        let approval = StageApproval {
+            fleet: "f",
+            model: "m",
+            version: 3,
+            registered_at: at(2),
+            former: Some(2),
+            source: "s3://m/3",
+            digest: None,
+            stage_number: 4,
+            stage: "full",
+            share: 1.0,
+            by: "ana",
+            reason: "it pays",
+        };
+        let statement = Statement::of_stage(&approval, at(3)).unwrap();
+        let signed = SignedStatement::sign(&statement, &secret(&key(1))).unwrap();
+        // As the store reads it: the canonical form has no 1.0.
+        let body = json!({
+            "version": 3, "former": 2, "stage": "full", "stage_number": 4, "share": 1, "reason": "it pays", "signature": signed,
+        });
+        let judge = |fleet, model, by, body: &Value| {
+            stage_key(fleet, model, by, body).map(|key| key.map_err(|e| e.to_string()))
+        };
+        assert_eq!(judge("f", "m", "ana", &body).unwrap().unwrap(), *key(1).public_key());
+        let mut unsigned = body.clone();
+        unsigned.as_object_mut().unwrap().remove("signature");
+        assert_eq!(judge("f", "m", "ana", &unsigned), None);
+        for (name, other) in [
+            ("version", json!(4)),
+            ("former", Value::Null),
+            ("stage", json!("25 %")),
+            ("stage_number", json!(3)),
+            ("share", json!(0.25)),
+            ("reason", json!("")),
+        ] {
+            let mut edited = body.clone();
+            edited[name] = other;
+            assert!(
+                judge("f", "m", "ana", &edited).unwrap().unwrap_err().contains("is for another statement"),
+                "{name}"
+            );
+        }
+        for (fleet, model, by) in [("g", "m", "ana"), ("f", "n", "ana"), ("f", "m", "bo")] {
+            let said = judge(fleet, model, by, &body).unwrap().unwrap_err();
+            assert!(said.contains("is for another statement"), "{said}");
+        }
+        let mut forged = body.clone();
+        let other = Statement::of_stage(&approval, at(4)).unwrap();
+        forged["signature"]["signature"] = SignedStatement::sign(&other, &secret(&key(1))).unwrap().signature.into();
+        assert!(judge("f", "m", "ana", &forged).unwrap().unwrap_err().contains("was not made for this statement"));
+        forged["signature"] = json!("x");
+        assert!(judge("f", "m", "ana", &forged).unwrap().unwrap_err().contains("cannot be used"));
+    }
+
+    #[test]
     fn which_answers_must_be_signed_follows_from_the_question_and_the_stakes() {
         let JobState::AwaitingApproval(request) = job().state else { panic!() };
         let [cost, high, overrun] =
@@ -439,7 +548,7 @@ mod tests {
             (&always, &cost, Stakes::Low, true),
         ] {
             assert_eq!(
-                signature_reason(rules, request, of).is_some(),
+                signature_reason(rules, &request.reasons, of).is_some(),
                 must,
                 "{:?} {request:?} {of:?}",
                 rules.signatures

@@ -1,4 +1,5 @@
-//! The statement that an approver signs: a request and its answer, in one text.
+//! The statement that an approver signs: a request and its answer, in one text; or that a version enters a stage of its
+//! release.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -36,6 +37,38 @@ pub struct ApprovalDecision<'a> {
     /// Why.
     pub reason: &'a str,
 }
+
+/// The approval that a version is in a stage of its release. A version is released once, and enters each stage once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StageApproval<'a> {
+    /// The name of the fleet.
+    pub fleet: &'a str,
+    /// The model.
+    pub model: &'a str,
+    /// The version that is released.
+    pub version: u64,
+    /// When it was registered: in another store a version of this number was registered at another time.
+    pub registered_at: Timestamp,
+    /// The version in production.
+    pub former: Option<u64>,
+    /// Where the version that is released lies.
+    pub source: &'a str,
+    /// SHA-256 of its artefact, in hexadecimal, where it is known.
+    pub digest: Option<&'a str>,
+    /// The number of the stage in the plan, from 1.
+    pub stage_number: usize,
+    /// The name of the stage.
+    pub stage: &'a str,
+    /// The share of traffic that it has there.
+    pub share: f64,
+    /// Who approves it.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// What a statement of the approval of a stage calls itself.
+pub(super) const STAGE_STATEMENT: &str = "driftsweep stage approval";
 
 /// The signed text: a request and its answer as canonical JSON (RFC 8785), which has exactly one form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +117,35 @@ impl Statement {
             "overruns": decision.allows.unwrap_or_default().iter().map(overrun).collect::<Vec<_>>(),
             "by": decision.by,
             "reason": decision.reason,
+            "at": at,
+        });
+        let text = serde_json_canonicalizer::to_string(&value).map_err(|e| e.to_string())?;
+        Ok(Self { text })
+    }
+
+    /// From the approval of a stage, given at a time by the real clock.
+    ///
+    /// # Errors
+    /// The reason, for values that JSON cannot hold.
+    pub fn of_stage(approval: &StageApproval<'_>, at: Timestamp) -> Result<Self, String> {
+        let StageApproval { fleet, model, version, registered_at, former, source, digest, .. } = approval;
+        let StageApproval { stage_number, stage, share, by, reason, .. } = approval;
+        let value = json!({
+            "statement": STAGE_STATEMENT,
+            "version": 1,
+            "fleet": fleet,
+            "model": model,
+            "release": version,
+            "registered_at": registered_at,
+            "former": former,
+            "source": source,
+            "digest": digest,
+            "stage_number": stage_number,
+            "stage": stage,
+            "share": share,
+            "decision": "approve",
+            "by": by,
+            "reason": reason,
             "at": at,
         });
         let text = serde_json_canonicalizer::to_string(&value).map_err(|e| e.to_string())?;
@@ -240,6 +302,31 @@ pub(super) mod tests {
             r#""missing":["labels"],"points":3.25,"stale_a_day":"65.00"}}"#,
         );
         assert_eq!(approved(&job()), wanted);
+        assert_eq!(Statement::time_of(wanted).unwrap(), at(3));
+    }
+
+    #[test]
+    fn the_statement_of_a_stage_has_all_that_is_approved() {
+        let approval = StageApproval {
+            fleet: "shop",
+            model: "churn",
+            version: 3,
+            registered_at: at(2),
+            former: Some(2),
+            source: "s3://m/3",
+            digest: Some("e3b0"),
+            stage_number: 3,
+            stage: "25 %",
+            share: 0.25,
+            by: "ana",
+            reason: "it pays",
+        };
+        let wanted = concat!(
+            r#"{"at":"2026-09-21T17:13:20Z","by":"ana","decision":"approve","digest":"e3b0","fleet":"shop","former":2,"#,
+            r#""model":"churn","reason":"it pays","registered_at":"2026-09-21T16:13:20Z","release":3,"share":0.25,"#,
+            r#""source":"s3://m/3","stage":"25 %","stage_number":3,"statement":"driftsweep stage approval","version":1}"#,
+        );
+        assert_eq!(Statement::of_stage(&approval, at(3)).unwrap().text, wanted);
         assert_eq!(Statement::time_of(wanted).unwrap(), at(3));
     }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::step::advance;
+use super::approval::{self, NONE_IS_OPEN};
+use super::step::{StepContext, advance};
+use crate::retrain::SignedStatement;
 use crate::store::Store;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::{Fleet, Model};
@@ -29,7 +31,8 @@ pub struct RolloutDecision<'a> {
 /// What a person may do with a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RolloutAction {
-    /// Let it enter the next stage.
+    /// Let it enter the next stage; where the approval of a stage that it has entered does not count any more, approve that
+    /// stage again.
     Promote,
     /// Keep it in its stage.
     Hold,
@@ -39,17 +42,19 @@ pub enum RolloutAction {
     RollBack,
 }
 
-/// Applies the decision of a person to the rollout of a model that is under way.
+/// Applies the decision of a person to the rollout of a model that is under way. `signed` is what the person has signed for
+/// a promotion.
 ///
 /// # Errors
-/// [`Error::BadValue`] where there is none, where the step is not possible, and where another person must approve it;
-/// [`Error::Tampered`]; [`Error::Store`].
+/// [`Error::BadValue`] where there is none, where the step is not possible, where another person must approve it, and where
+/// it is not signed as it must be; [`Error::Tampered`]; [`Error::Store`].
 pub fn decide(
     fleet: &Fleet,
     store: &mut Store,
     model: &Model,
     action: RolloutAction,
     decision: RolloutDecision<'_>,
+    signed: Option<&SignedStatement>,
 ) -> Result<Rollout> {
     let RolloutDecision { by, reason, state, at } = decision;
     let wrong = |reason: String| Error::BadValue { what: format!("rollout of '{}'", model.name), reason };
@@ -57,38 +62,33 @@ pub fn decide(
     // A tick may take a step between reading and writing.
     for _ in 0..MAX_ATTEMPTS {
         let Some(versioned) = store.open_rollout(&model.name)? else {
-            return Err(wrong("none is under way; `driftsweep rollout list` shows all".into()));
+            return Err(wrong(NONE_IS_OPEN.into()));
         };
+        let versioned = super::as_ruled(model, versioned);
         let rollout = &versioned.rollout;
         if at < rollout.since {
             return Err(wrong(format!("its last step is of {}, later than {at}", rollout.since)));
         }
         let (by_name, why) = (by.to_owned(), reason.to_owned());
         let step = match action {
-            RolloutAction::Promote if rollout.is_full() => {
-                return Err(wrong("it has all traffic already; it is settled after its time".into()));
+            RolloutAction::Promote => {
+                let stage = approval::check(fleet, store, model, rollout, (by, reason), signed)?;
+                match &rollout.state {
+                    RolloutState::Candidate => RolloutStep::Begin { reason: why },
+                    state if state.stage() >= Some(stage) => RolloutStep::Approve { stage, by: by_name, reason: why },
+                    _ => RolloutStep::Promote { by: by_name, reason: why },
+                }
             }
-            RolloutAction::Promote if rollout.needs_approval() && !may_approve(fleet, by) => {
-                return Err(wrong(format!(
-                    "'{by}' may not approve it; those who may are {}",
-                    fleet.governance.approval.approvers.concat().join(", ")
-                )));
-            }
-            RolloutAction::Promote if rollout.state == RolloutState::Candidate => RolloutStep::Begin,
-            RolloutAction::Promote => RolloutStep::Promote { by: by_name, reason: why },
             RolloutAction::Hold => RolloutStep::Hold { by: by_name, reason: why },
             RolloutAction::Resume => RolloutStep::Resume { by: by_name, reason: why },
             RolloutAction::RollBack => RolloutStep::RollBack { by: by_name, reason: why },
         };
         rollout.apply(&step, at).map_err(|illegal| wrong(illegal.to_string()))?;
-        if let Some(after) = advance(fleet, store, model, &versioned, &step, (by, at, state))? {
+        if let Some(after) =
+            advance(fleet, store, model, &versioned, &step, StepContext { actor: by, at, state, signed })?
+        {
             return Ok(after.rollout);
         }
     }
     Err(wrong("other processes keep changing it; try again".into()))
-}
-
-/// Whether a person may approve that a stage is entered.
-fn may_approve(fleet: &Fleet, who: &str) -> bool {
-    fleet.governance.approval.approvers.iter().flatten().any(|approver| approver == who)
 }

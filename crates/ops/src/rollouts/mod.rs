@@ -5,6 +5,7 @@
 //! for rollouts acts; each step is one transaction with its audit record and its messages, and counts only if no other process has
 //! changed the rollout since; and traffic is moved again until that is known to have succeeded.
 
+mod approval;
 mod arms;
 mod create;
 mod decision;
@@ -19,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use approval::{ApprovalProblem, approvers, next, signature_reason, statement, with_current_rules};
 pub use create::{candidate, start};
 pub use decision::{RolloutAction, RolloutDecision, decide};
 
@@ -31,7 +33,7 @@ use driftsweep_extensions::http::{Http, RequestFailure};
 use driftsweep_extensions::traffic::{SAME_SHARE, Traffic, TrafficTools, WantedTraffic};
 use driftsweep_fleet::{Fleet, Model, RolloutConfig};
 use driftsweep_release::{Decision, Rollout, RolloutState, RolloutStep};
-use step::advance;
+use step::{StepContext, advance};
 
 /// The context of a pass.
 pub struct RolloutContext<'a> {
@@ -123,13 +125,19 @@ pub fn move_traffic(
             return Ok(pass.summary);
         };
         let active = pass.store.active_rollouts(Some(&model.name))?;
-        for versioned in active.iter().filter(|versioned| versioned.rollout.moves_traffic()) {
-            if !pass.has_other_settings(model, config, &versioned.rollout) {
-                pass.move_traffic(model, config, versioned)?;
+        for versioned in active.into_iter().filter(|versioned| versioned.rollout.moves_traffic()) {
+            let versioned = as_ruled(model, versioned);
+            if !pass.has_other_settings(model, config, &versioned.rollout) && pass.is_approved(model, &versioned)? {
+                pass.move_traffic(model, config, &versioned)?;
             }
         }
         Ok(pass.summary)
     })
+}
+
+/// A rollout that was read, with the approvals that the fleet file asks for now.
+fn as_ruled(model: &Model, VersionedRollout { rollout, steps }: VersionedRollout) -> VersionedRollout {
+    VersionedRollout { rollout: with_current_rules(model, rollout), steps }
 }
 
 /// How long after a rollback traffic is watched.
@@ -163,6 +171,7 @@ impl RolloutPass<'_> {
         let mut observed = false;
         for _ in 0..MAX_STEPS {
             let Some(versioned) = self.current(model, config)? else { return Ok(()) };
+            let versioned = as_ruled(model, versioned);
             let rollout = &versioned.rollout;
             if self.now() < rollout.since {
                 let reason =
@@ -173,6 +182,7 @@ impl RolloutPass<'_> {
             if self.has_other_settings(model, config, rollout) {
                 return Ok(());
             }
+            let is_approved = self.is_approved(model, &versioned)?;
             if rollout.state.is_final() && !rollout.moves_traffic() {
                 self.correct_traffic(model, config, &versioned)?;
                 return Ok(());
@@ -180,26 +190,51 @@ impl RolloutPass<'_> {
             // A worse candidate is also taken back while its traffic is moved.
             if rollout.state.stage().is_some() && !observed {
                 observed = true;
-                if !rollout.moves_traffic() {
+                if is_approved && !rollout.moves_traffic() {
                     self.correct_traffic(model, config, &versioned)?;
                 }
                 self.observe(model, config, &versioned)?;
                 continue;
             }
             if rollout.moves_traffic() {
-                if self.move_traffic(model, config, &versioned)? || self.has_changed(&versioned)? {
+                let is_moved = is_approved && self.move_traffic(model, config, &versioned)?;
+                if is_moved || self.has_changed(&versioned)? {
                     continue;
                 }
-                if rollout.state.is_final() || !self.decide(model, &versioned)? {
+                if rollout.state.is_final() || !self.decide(model, &versioned, is_approved)? {
                     return Ok(());
                 }
                 continue;
             }
-            if !self.decide(model, &versioned)? {
+            if !self.decide(model, &versioned, is_approved)? {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Whether the approvals of all stages that a rollout has entered count now. Where one does not, that is reported in each pass
+    /// and told once, and the rollout goes no further, except back.
+    fn is_approved(&mut self, model: &Model, VersionedRollout { rollout, .. }: &VersionedRollout) -> Result<bool> {
+        let Some(problem) = approval::problem(self.fleet, self.store, model, rollout)? else { return Ok(true) };
+        let ApprovalProblem { stage, reason } = problem;
+        let reason =
+            format!("{reason}; approve it again with `driftsweep rollout promote`, or take the candidate back");
+        if self.summary.failures.iter().all(|known| known.model != model.name || known.reason != reason) {
+            self.summary.fail(&model.name, &*reason);
+        }
+        const KIND: &str = "rollout.unapproved";
+        let known = self.store.last_record(&model.name, &[KIND])?;
+        if known.is_none_or(|record| record.body["reason"] != *reason || record.body["version"] != rollout.version) {
+            let must_be_signed = approval::signature_reason(self.fleet, model).is_some();
+            let name = rollout.plan.stages.get(stage).map(|stage| &stage.name);
+            let body = json!({
+                "model": model.name, "version": rollout.version, "stage": name, "reason": reason,
+                "must_be_signed": must_be_signed,
+            });
+            self.tell(model, KIND, body)?;
+        }
+        Ok(false)
     }
 
     /// Whether the fleet file names other arms, or another way to divide traffic, than when a rollout began: what is set elsewhere
@@ -405,18 +440,19 @@ impl RolloutPass<'_> {
         Ok(())
     }
 
-    /// Does what follows from what is known; returns whether anything was done.
-    fn decide(&mut self, model: &Model, versioned: &VersionedRollout) -> Result<bool> {
+    /// Does what follows from what is known; returns whether anything was done. Without its approvals a rollout only goes back.
+    fn decide(&mut self, model: &Model, versioned: &VersionedRollout, is_approved: bool) -> Result<bool> {
         let rollout = &versioned.rollout;
         let by = SYSTEM_ACTOR.to_owned();
         let step = match rollout.decide(self.now()) {
+            Decision::RollBack { reason } => RolloutStep::RollBack { by, reason },
             Decision::Wait { .. } => return Ok(false),
-            Decision::Promote { .. } if rollout.state == RolloutState::Candidate => RolloutStep::Begin,
+            _ if !is_approved => return Ok(false),
+            Decision::Promote { reason } if rollout.state == RolloutState::Candidate => RolloutStep::Begin { reason },
             Decision::Promote { reason } => RolloutStep::Promote { by, reason },
             Decision::Ask { reason } => RolloutStep::Ask { reason },
             Decision::Settle { .. } => RolloutStep::Settle,
             Decision::Hold { reason } => RolloutStep::Hold { by, reason },
-            Decision::RollBack { reason } => RolloutStep::RollBack { by, reason },
         };
         self.advance(model, versioned, &step, SYSTEM_ACTOR)
     }
@@ -430,8 +466,8 @@ impl RolloutPass<'_> {
         actor: &str,
     ) -> Result<bool> {
         (self.step)(step.name());
-        let now = self.now();
-        match advance(self.fleet, self.store, model, versioned, step, (actor, now, self.context.state)) {
+        let context = StepContext { actor, at: self.now(), state: self.context.state, signed: None };
+        match advance(self.fleet, self.store, model, versioned, step, context) {
             Ok(Some(after)) => {
                 if !matches!(step, RolloutStep::Observe { .. }) {
                     self.summary.states.insert(model.name.clone(), described(&after.rollout));

@@ -5,8 +5,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::approval;
 use crate::notify::{self, AuditedFact};
-use crate::retrain::{BaselineRenewal, VersionName};
+use crate::retrain::{BaselineRenewal, SignedStatement, VersionName};
 use crate::scheduler::{BaselineChange, VersionDecision, current_baseline, make_champion, reject, set_baseline};
 use crate::store::{SYSTEM_ACTOR, Store, VersionedRollout};
 use driftsweep::baseline;
@@ -14,6 +15,16 @@ use driftsweep_common::address::redacted;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::{Fleet, Model};
 use driftsweep_release::{Rollout, RolloutState, RolloutStep};
+
+/// By whom and when a step is taken.
+pub(super) struct StepContext<'a> {
+    pub(super) actor: &'a str,
+    pub(super) at: Timestamp,
+    /// The folder of the fleet's state.
+    pub(super) state: &'a Path,
+    /// What the actor has signed.
+    pub(super) signed: Option<&'a SignedStatement>,
+}
 
 /// Applies a step to a rollout; `None` where another process has changed it since it was read. Its effects are written with it: a
 /// settled version is the champion, and its baseline is used; one that was taken back is rejected.
@@ -23,7 +34,7 @@ pub(super) fn advance(
     model: &Model,
     versioned: &VersionedRollout,
     step: &RolloutStep,
-    (actor, now, state): (&str, Timestamp, &Path),
+    StepContext { actor, at: now, state, signed }: StepContext<'_>,
 ) -> Result<Option<VersionedRollout>> {
     let VersionedRollout { rollout: before, steps } = versioned;
     let wrong = |reason: String| Error::BadValue { what: format!("rollout {}", before.name()), reason };
@@ -41,7 +52,14 @@ pub(super) fn advance(
             return Ok(None);
         }
         let kind = format!("rollout.{}", step.name());
-        let body = described(before, &after, step);
+        let mut body = described(before, &after, step);
+        if let Some(signed) = signed {
+            body["signature"] = json!(signed);
+        }
+        if matches!(step, RolloutStep::Ask { .. }) {
+            body["must_be_signed"] = approval::signature_reason(fleet, model).is_some().into();
+            body["next_stage"] = json!(after.next_stage().map(|next| &after.plan.stages[next].name));
+        }
         let reason = body["reason"].as_str().unwrap_or_default().to_owned();
         notify::record(fleet, store, AuditedFact { at: now, actor, kind: &kind, subject: &model.name, body })?;
         let decision = VersionDecision { by: actor, reason: &reason, at: now };
@@ -66,22 +84,29 @@ pub(super) fn advance(
 
 /// The figures of a step for its audit record and its message.
 fn described(before: &Rollout, after: &Rollout, step: &RolloutStep) -> Value {
-    let stage = |rollout: &Rollout| {
-        rollout.state.stage().and_then(|stage| rollout.plan.stages.get(stage)).map(|stage| stage.name.clone())
-    };
+    let number = after.state.stage().or(before.state.stage());
+    let stage = |number: usize| after.plan.stages.get(number);
     let mut body = json!({
         "model": after.model,
         "version": after.version,
         "former": after.former,
         "state": after.state.name(),
-        "stage": stage(after).or_else(|| stage(before)),
+        "stage": number.and_then(stage).map(|stage| &stage.name),
+        "stage_number": number.map(|number| number + 1),
         "share": after.wanted_share(),
     });
+    if let RolloutStep::Approve { stage: number, .. } = step
+        && let Some(stage) = stage(*number)
+    {
+        (body["stage"], body["stage_number"], body["share"]) =
+            (json!(stage.name), json!(number + 1), json!(stage.share));
+    }
     let reason = match step {
-        RolloutStep::Begin => "its gates have accepted it".to_owned(),
-        RolloutStep::Settle => "it has had all traffic for its time".into(),
-        RolloutStep::Ask { reason }
+        RolloutStep::Settle => "it has had all traffic for its time".to_owned(),
+        RolloutStep::Begin { reason }
+        | RolloutStep::Ask { reason }
         | RolloutStep::Promote { reason, .. }
+        | RolloutStep::Approve { reason, .. }
         | RolloutStep::Hold { reason, .. }
         | RolloutStep::Resume { reason, .. }
         | RolloutStep::RollBack { reason, .. } => reason.clone(),

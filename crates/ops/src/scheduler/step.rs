@@ -180,7 +180,7 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
             body["question"] = reasons.join("; ").into();
             body["asked"] = asked.join(", ").into();
             let stakes = fleet.retrain_of(&job.model).map(|retrain| retrain.stakes).unwrap_or_default();
-            let wanted = signature::signature_reason(rules, request, stakes);
+            let wanted = signature::signature_reason(rules, &request.reasons, stakes);
             body["must_be_signed"] = wanted.is_some().into();
             body["may_answer"] = approvers::approvers_of(rules, request).into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {

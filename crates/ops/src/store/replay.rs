@@ -17,6 +17,7 @@ use super::writes::{ColumnKind, HASHED, RowKey, RowValues, RowWrite, noted_text}
 use crate::formats::JOBS;
 use crate::retrain::Job;
 use crate::retrain::replay::{AuditEntry, EventRecord, ReplayedJobs};
+use crate::retrain::signature::{STAGE_RECORDS, stage_key};
 use crate::retrain::statement::event_sha256;
 use driftsweep_common::error::Result;
 use driftsweep_common::escape::for_display;
@@ -205,6 +206,11 @@ impl AuditReplay {
         }
         if kind == "event.open" && clock_at.is_some() && self.older.is_none() {
             self.openings.check(&self.rows, record);
+        }
+        if STAGE_RECORDS.contains(&&**kind)
+            && let Some(Err(problem)) = stage_key(&self.fleet, subject, actor, body)
+        {
+            self.problems.push(format!("{}: {problem}", record.named()));
         }
         let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
         let expected_row = |name: &str| event?.get(name)?.as_deref();

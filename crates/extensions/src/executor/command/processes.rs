@@ -66,6 +66,12 @@ struct Variables {
 /// The delay between two checks of processes that are being stopped.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long a process may take to replace its program, and the delay between two checks.
+#[cfg(target_os = "linux")]
+const MAX_EXEC: Duration = Duration::from_millis(500);
+#[cfg(target_os = "linux")]
+const EXEC_POLL: Duration = Duration::from_millis(1);
+
 impl GroupLeader {
     /// The process with a number, which leads its group.
     ///
@@ -128,6 +134,8 @@ struct ProcessStat {
     parent: i32,
     group: i32,
     began: u64,
+    /// The address of its code; 0 until its program is in place, and for a thread of the kernel.
+    code: u64,
 }
 
 #[cfg(target_os = "linux")]
@@ -139,12 +147,13 @@ impl ProcessStat {
         let rest = text.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
         let words: Vec<&str> = rest.split_ascii_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
-        match (words.first(), number(1), number(2), number(19)) {
-            (Some(state), Some(parent), Some(group), Some(began)) => Ok(Self {
+        match (words.first(), number(1), number(2), number(19), number(23)) {
+            (Some(state), Some(parent), Some(group), Some(began), Some(code)) => Ok(Self {
                 ended: matches!(*state, "Z" | "X"),
                 parent: i32::try_from(parent).unwrap_or_default(),
                 group: i32::try_from(group).unwrap_or_default(),
                 began,
+                code,
             }),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a line of /proc is not understood")),
         }
@@ -286,9 +295,7 @@ impl RunProcesses {
     #[cfg(target_os = "linux")]
     fn has_variable(&self, number: i32) -> bool {
         let Some(own) = &self.variable else { return false };
-        // Those of other users cannot be read, and do not belong to the run.
-        let variables = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
-        variables.split(|&byte| byte == 0).any(|variable| variable == own)
+        environment(number).split(|&byte| byte == 0).any(|variable| variable == own)
     }
 }
 
@@ -306,6 +313,32 @@ impl RunProcesses {
         };
         let open = fs::read_dir(format!("/proc/{number}/fd")).into_iter().flatten().flatten();
         open.map(|entry| entry.path()).any(|place| same(&place))
+    }
+}
+
+/// The environment of a process; empty for a process of another user, which does not belong to the run.
+///
+/// While a process replaces its program (`execve`), its environment is empty for an instant: it is read again once the
+/// program is in place. A thread of the kernel has no program, and never has an environment.
+#[cfg(target_os = "linux")]
+fn environment(number: i32) -> Vec<u8> {
+    let mut waited = Duration::ZERO;
+    let mut is_in_place = false;
+    loop {
+        let Ok(found) = fs::read(format!("/proc/{number}/environ")) else { return Vec::new() };
+        if !found.is_empty()
+            || is_in_place
+            || waited >= MAX_EXEC
+            || fs::read_link(format!("/proc/{number}/exe")).is_err()
+        {
+            return found;
+        }
+        // The address of its code is set after its environment.
+        is_in_place = ProcessStat::of(number).is_ok_and(|stat| stat.code > 0);
+        if !is_in_place {
+            std::thread::sleep(EXEC_POLL);
+            waited += EXEC_POLL;
+        }
     }
 }
 
@@ -423,6 +456,22 @@ mod tests {
         assert_eq!((own.scope(), own.remaining()), (ProcessScope::Here, vec![stranger.id() as i32]));
         assert_eq!(own.end(Duration::from_secs(10)), [0; 0]);
         assert!(!stranger.wait().unwrap().success());
+    }
+
+    /// A child is given back to its parent before its new environment can be read, which takes longer where it is large: each
+    /// is looked for at once.
+    #[test]
+    fn a_process_that_has_just_been_started_is_found() {
+        let me = GroupLeader::of(std::process::id()).unwrap();
+        for round in 0..200 {
+            let mut variables = of_run(&format!("started-{round}"));
+            variables.extend((0..round * 10).map(|number| (format!("VARIABLE_{number}"), "x".into())));
+            let mut child = sleeper(&variables);
+            let run = RunProcesses::new(&variables, me.clone(), None);
+            assert!(run.has_variable(child.id() as i32), "{round}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]
