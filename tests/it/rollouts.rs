@@ -557,11 +557,38 @@ fn a_stage_needs_approval_where_the_plan_or_the_fleet_file_says_so() {
     let release = release.with_fleet(&text.replace("share = 1.0 }", "share = 1.0, approval = true }"));
     release.nights(1, 3, Arms::new(0.9, 0.9), ROWS);
     assert_eq!((release.share(), release.records("rollout.ask").len()), (0.2, 1));
-    let page = ["approval of stage 'full'", "may be given by ana", "full, needs approval"];
+    let page = ["approval of stage 'full'", "those who may are ana", "full, needs approval"];
     says(&release.run(&["rollout", "show", "m", "--now", "2026-03-04T08:00:00Z"]), 0, &page);
     let release = release.with_fleet(&text);
     release.nights(4, 1, Arms::new(0.9, 0.9), ROWS);
-    assert_eq!(release.share(), 0.2, "what was asked for is not taken away");
+    assert_eq!(release.share(), 1.0, "nobody asks for it any more");
+
+    // A plan that is weaker than the fleet file, as somebody with access to the store begins one.
+    let release =
+        Release::new("stages = [{ name = \"x\", share = 0.99, lasts = \"1h\" }, { name = \"full\", share = 1.0 }]\n");
+    let text = std::fs::read_to_string(release.path("fleet.toml")).unwrap();
+    let from = text.find("stages = ").unwrap();
+    let to = from + text[from..].find('\n').unwrap();
+    let strict = "stages = [{ share = 0.05, lasts = \"1h\" }, { name = \"full\", share = 1.0, approval = true }]";
+    let release = release.with_fleet(&format!("{}{strict}{}", &text[..from], &text[to..]));
+    release.nights(0, 2, Arms::new(0.9, 0.9), ROWS);
+    assert_eq!((release.share(), release.rollout().state), (0.0, RolloutState::Candidate));
+    assert_eq!(release.records("rollout.ask").len(), 1);
+}
+
+/// A message that a tick has recorded is sent by this tick: the next one may be a day later.
+#[test]
+fn what_a_tick_does_with_a_release_is_told_by_the_same_tick() {
+    let release = Release::new(ASKS);
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let mut arms = Arms::new(0.9, 0.9);
+    arms.share = release.share();
+    release.predict(night(0), arms, ROWS);
+    assert_eq!(release.records("rollout.ask").len(), 0);
+    says(&release.run(&["tick", "--now", &night(1).to_string()]), 0, &[]);
+    assert_eq!(release.records("rollout.ask").len(), 1);
+    let told = std::fs::read_to_string(release.path("told")).unwrap();
+    assert!(told.contains("\"kind\":\"rollout.ask\"") && told.contains("\"next_stage\":\"full\""), "{told}");
 }
 
 #[test]

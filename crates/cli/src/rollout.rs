@@ -186,7 +186,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         let reason = "there is no such release; `driftsweep rollout list` shows all";
         return Err(super::invalid_value(&format!("model '{}'", args.model), reason));
     };
-    let rollout = match fleet.model(&rollout.model) {
+    let rollout = match fleet.model(&rollout.model).filter(|_| !rollout.state.is_final()) {
         Some(model) => rollouts::with_current_rules(model, rollout),
         None => rollout,
     };

@@ -158,7 +158,7 @@ fn approval(page: &mut Page, fleet: &Fleet, RolloutView { rollout, unapproved, .
     let asked = unapproved.as_ref().map(|problem| problem.stage).or(asked);
     let Some(stage) = asked.and_then(|stage| rollout.plan.stages.get(stage)) else { return };
     page.section(format_args!("approval of stage '{}'", stage.name));
-    page.line(format_args!("  may be given by {}", rollouts::approvers(fleet).join(", ")));
+    page.line(format_args!("  {}", rollouts::approvers_sentence(fleet)));
     let wanted = fleet.model(&rollout.model).and_then(|model| rollouts::signature_reason(fleet, model));
     let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
     if let Some(why) = wanted {
@@ -177,7 +177,7 @@ fn stages(page: &mut Page, rollout: &Rollout) {
         let last = of_stage.next_back().or(first);
         let is_last = number + 1 == rollout.plan.stages.len();
         let lasts = if is_last { stage.lasts.max(rollout.plan.settle) } else { stage.lasts };
-        let approval = if stage.approval { ", needs approval" } else { "" };
+        let approval = if rollout.needs_approval_of(number) { ", needs approval" } else { "" };
         table.row([
             format!("{}{approval}", stage.name),
             stage.share.to_string(),

@@ -101,19 +101,23 @@ impl Stage {
     fn new(name: &str, share: f64, lasts: SignedDuration) -> Self {
         Self { name: name.into(), share, lasts, approval: false, prove: true }
     }
-
-    /// Whether declared stages ask for an approval of this one: the stage of this name and share, or, where there is none, any
-    /// whose share is not larger.
-    pub(crate) fn needs_approval_by(&self, declared: &[Self]) -> bool {
-        let mut same = declared.iter().filter(|stage| stage.name == self.name && stage.share == self.share).peekable();
-        match same.peek() {
-            Some(_) => same.any(|stage| stage.approval),
-            None => declared.iter().any(|stage| stage.share <= self.share && stage.approval),
-        }
-    }
 }
 
 impl RolloutPlan {
+    /// The stages that need approval by declared stages, by their index. Where the plan has the same shares, those at the same
+    /// places. Where it has others, all above the share that needs no approval: the largest one before the first stage that does.
+    pub(crate) fn approvals_by(&self, declared: &[Stage]) -> Vec<usize> {
+        let shares = |stages: &[Stage]| stages.iter().map(|stage| stage.share).collect::<Vec<_>>();
+        let Some(first) = declared.iter().position(|stage| stage.approval) else { return Vec::new() };
+        let free = declared[..first].iter().map(|stage| stage.share).fold(0.0, f64::max);
+        let has_same_shares = shares(&self.stages) == shares(declared);
+        let needed = |(index, stage): (usize, &Stage)| match has_same_shares {
+            true => declared[index].approval,
+            false => stage.share > free,
+        };
+        (0..).zip(&self.stages).filter(|&stage| needed(stage)).map(|(index, _)| index).collect()
+    }
+
     /// The default stages: 5 % for a day, 5 % until day 3, 25 % until day 7, then all.
     pub fn default_stages() -> Vec<Stage> {
         vec![

@@ -61,6 +61,9 @@ pub struct Rollout {
     pub accepted: Vec<String>,
     /// When a person was asked to approve the next stage.
     pub asked_at: Option<Timestamp>,
+    /// The stages that need approval by what is declared now, by their index, beside those of the plan.
+    #[serde(skip)]
+    pub asks_now: Vec<usize>,
 }
 
 /// A time in which traffic was divided in one way.
@@ -352,6 +355,7 @@ impl Rollout {
             alarms: Vec::new(),
             accepted: Vec::new(),
             asked_at: None,
+            asks_now: Vec::new(),
         }
     }
 
@@ -399,17 +403,19 @@ impl Rollout {
         (next < self.plan.stages.len()).then_some(next)
     }
 
-    /// The same rollout, where a person must also approve what some stages, those that are declared now, ask for.
-    pub fn with_approvals_of(mut self, declared: &[Stage]) -> Self {
-        for stage in &mut self.plan.stages {
-            stage.approval |= stage.needs_approval_by(declared);
-        }
-        self
+    /// The same rollout, where a person must also approve what the stages that are declared now ask for.
+    pub fn with_approvals_of(self, declared: &[Stage]) -> Self {
+        Self { asks_now: self.plan.approvals_by(declared), ..self }
+    }
+
+    /// Whether a person must approve that a stage is entered.
+    pub fn needs_approval_of(&self, stage: usize) -> bool {
+        self.asks_now.contains(&stage) || self.plan.stages.get(stage).is_some_and(|stage| stage.approval)
     }
 
     /// Whether a person must approve that the next stage is entered.
     pub fn needs_approval(&self) -> bool {
-        self.next_stage().is_some_and(|stage| self.plan.stages[stage].approval)
+        self.next_stage().is_some_and(|stage| self.needs_approval_of(stage))
     }
 
     /// What is known of each check after new outcomes, in their order.
@@ -826,29 +832,37 @@ mod tests {
     }
 
     #[test]
-    fn approvals_that_are_declared_later_count_and_none_is_taken_away() {
+    fn approvals_that_are_declared_count_also_where_the_plan_has_others_or_other_stages() {
         let plan = RolloutPlan::of_quality(0.9);
         let declared = |index: usize| {
             let mut stages = plan.stages.clone();
             stages[index].approval = true;
             stages
         };
-        let asked = |rollout: Rollout| rollout.plan.stages.iter().map(|stage| stage.approval).collect::<Vec<_>>();
-        let rollout = || Rollout::new("m", 3, Some(2), plan.clone(), at(0));
-        assert_eq!(asked(rollout().with_approvals_of(&plan.stages)), [false; 4]);
-        // The plan's own stages, by name and share.
-        assert_eq!(asked(rollout().with_approvals_of(&declared(1))), [false, true, false, false]);
-        assert_eq!(asked(rollout().with_approvals_of(&declared(3))), [false, false, false, true]);
-        let both = rollout().with_approvals_of(&declared(1)).with_approvals_of(&plan.stages);
-        assert_eq!(asked(both), [false, true, false, false]);
-        // A stage that is not declared has what a stage with its share or less needs.
-        let mut other = rollout();
-        other.plan.stages[1].name = "other".into();
-        other.plan.stages[2].share = 0.2;
-        let share = plan.stages[2].share;
-        assert!(share > 0.2);
-        assert_eq!(asked(other.clone().with_approvals_of(&declared(2))), [false; 4]);
-        assert_eq!(asked(other.with_approvals_of(&declared(0))), [true, true, true, false]);
+        let asked = |plan: &RolloutPlan, declared: &[Stage]| {
+            let rollout = Rollout::new("m", 3, Some(2), plan.clone(), at(0)).with_approvals_of(declared);
+            (0..plan.stages.len()).filter(|stage| rollout.needs_approval_of(*stage)).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&plan, &plan.stages), [0; 0]);
+        // The plan's own stages, whatever they are called: also where two have one share.
+        let shares: Vec<f64> = plan.stages.iter().map(|stage| stage.share).collect();
+        assert_eq!(shares, [0.05, 0.05, 0.25, 1.0]);
+        for index in 0..4 {
+            let mut renamed = declared(index);
+            renamed[index].name = "renamed".into();
+            assert_eq!(asked(&plan, &renamed), [index]);
+        }
+        let own = RolloutPlan { stages: declared(1), ..plan.clone() };
+        assert_eq!(asked(&own, &plan.stages), [1], "what the plan asks for is not taken away");
+        // Other stages: what is above the share that is declared to be free.
+        for (stages, index, wanted) in [
+            (vec![Stage { share: 0.99, ..plan.stages[0].clone() }, plan.stages[3].clone()], 3, vec![0, 1]),
+            (vec![plan.stages[3].clone()], 2, vec![0]),
+            (vec![plan.stages[0].clone(), plan.stages[3].clone()], 2, vec![1]),
+            (vec![plan.stages[0].clone(), plan.stages[3].clone()], 0, vec![0, 1]),
+        ] {
+            assert_eq!(asked(&RolloutPlan { stages, ..plan.clone() }, &declared(index)), wanted);
+        }
     }
 
     #[test]

@@ -135,7 +135,9 @@ fn run_pass(
     }
     let begun = Instant::now();
     let enough = || begun.elapsed() > MESSAGES_TIME_LIMIT;
-    let delivered = match store.with_lock("outbox", |store| notify::deliver(fleet, store, context.http, at, &enough)) {
+    // Also what the pass has just recorded.
+    let delivered = match store.with_lock("outbox", |store| notify::deliver(fleet, store, context.http, now(), &enough))
+    {
         // Another process is sending.
         Err(Error::Locked { .. }) => DeliverySummary::default(),
         other => other?,

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::retrain::signature::{self, STAGE_RECORDS, SignatureProblem};
 use crate::retrain::{ModelVersion, SignedStatement, StageApproval, Statement, VersionName};
-use crate::store::{Record, Store};
+use crate::store::{Record, SYSTEM_ACTOR, Store};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::{Fleet, Model, Stakes};
-use driftsweep_release::{Decision, Rollout};
+use driftsweep_release::{Decision, Rollout, RolloutState};
 
 /// An approval that is missing, or does not count any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,13 +34,16 @@ fn stakes(model: &Model) -> Stakes {
     model.retrain.as_ref().map(|retrain| retrain.stakes).unwrap_or_default()
 }
 
-/// Those who may approve a stage: the approvers of all levels.
-pub fn approvers(fleet: &Fleet) -> Vec<String> {
-    fleet.governance.approval.approvers.concat()
+/// Who may approve a stage: the approvers of all levels.
+pub fn approvers_sentence(fleet: &Fleet) -> String {
+    match &fleet.governance.approval.approvers.concat()[..] {
+        [] => "nobody may: the fleet file names no approvers ([approval])".into(),
+        names => format!("those who may are {}", names.join(", ")),
+    }
 }
 
 fn is_approver(fleet: &Fleet, who: &str) -> bool {
-    approvers(fleet).iter().any(|approver| approver == who)
+    fleet.governance.approval.approvers.iter().flatten().any(|approver| approver == who)
 }
 
 /// A rollout with the approvals that the fleet file asks for now, beside those of its plan.
@@ -56,32 +59,42 @@ pub fn with_current_rules(model: &Model, rollout: Rollout) -> Rollout {
 /// # Errors
 /// [`Error::Store`].
 pub fn problem(fleet: &Fleet, store: &mut Store, model: &Model, rollout: &Rollout) -> Result<Option<ApprovalProblem>> {
-    let entered = rollout.state.stage().map_or(0, |stage| stage + 1);
-    let stages = rollout.plan.stages.iter().enumerate().take(entered).filter(|(_, stage)| stage.approval);
-    let asked: Vec<usize> = stages.map(|(number, _)| number).collect();
+    let entered = match &rollout.state {
+        RolloutState::Settled => rollout.plan.stages.len(),
+        state => state.stage().map_or(0, |stage| stage + 1),
+    };
+    let asked: Vec<usize> = (0..entered).filter(|stage| rollout.needs_approval_of(*stage)).collect();
     if asked.is_empty() {
         return Ok(None);
     }
-    // By the number of the stage, from 1.
-    let mut given: BTreeMap<u64, Record> = BTreeMap::new();
+    // By the number of the stage, from 1, in their order.
+    let mut given: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
     store.audit(&model.name, |record| {
+        // A stage that a tick has entered was approved by nobody.
         if STAGE_RECORDS.contains(&&*record.kind)
+            && record.actor != SYSTEM_ACTOR
             && record.body["version"] == rollout.version
             && let Some(number) = record.body["stage_number"].as_u64()
         {
-            given.insert(number, record);
+            given.entry(number).or_default().push(record);
         }
         Ok(())
     })?;
     let version = store.version(&model.name, &VersionName::Number(rollout.version))?;
     for stage in asked {
         let name = &rollout.plan.stages[stage].name;
-        let (Some(record), Some(version)) = (given.get(&(stage as u64 + 1)), &version) else {
-            let reason = format!("stage '{name}' needs approval, and the audit has none");
-            return Ok(Some(ApprovalProblem { stage, reason }));
-        };
-        if let Err(reason) = counts(fleet, model, (rollout, version, stage), record) {
-            let reason = format!("the approval of stage '{name}' by '{}' does not count: {reason}", record.actor);
+        let mut reason = format!("stage '{name}' needs approval, and was entered without one");
+        let mut is_approved = false;
+        for record in given.remove(&(stage as u64 + 1)).unwrap_or_default() {
+            let counted = version.as_ref().ok_or_else(|| "the version is not known any more".to_owned());
+            match counted.and_then(|version| counts(fleet, model, (rollout, version, stage), &record)) {
+                Ok(()) => is_approved = true,
+                Err(why) => {
+                    reason = format!("the approval of stage '{name}' by '{}' does not count: {why}", record.actor)
+                }
+            }
+        }
+        if !is_approved {
             return Ok(Some(ApprovalProblem { stage, reason }));
         }
     }
@@ -120,6 +133,9 @@ pub fn next(
     rollout: &Rollout,
     now: Timestamp,
 ) -> Result<(Decision, Option<ApprovalProblem>)> {
+    if rollout.state.is_final() {
+        return Ok((rollout.decide(now), None));
+    }
     let rollout = with_current_rules(model, rollout.clone());
     let problem = problem(fleet, store, model, &rollout)?;
     Ok(match (rollout.decide(now), &problem) {
@@ -184,7 +200,7 @@ pub(super) fn check(
     let wrong = |reason: String| Error::BadValue { what: format!("rollout of '{}'", model.name), reason };
     let stage = asked_stage(fleet, store, model, rollout)?;
     may_approve(fleet, rollout, stage, by).map_err(wrong)?;
-    if signed.is_none() && !needs_approval(rollout, stage) {
+    if signed.is_none() && !rollout.needs_approval_of(stage) {
         return Ok(stage);
     }
     let version = released(store, rollout)?;
@@ -202,14 +218,10 @@ pub(super) fn check(
     Ok(stage)
 }
 
-fn needs_approval(rollout: &Rollout, stage: usize) -> bool {
-    rollout.plan.stages.get(stage).is_some_and(|stage| stage.approval)
-}
-
 fn may_approve(fleet: &Fleet, rollout: &Rollout, stage: usize, by: &str) -> std::result::Result<(), String> {
-    match !needs_approval(rollout, stage) || is_approver(fleet, by) {
+    match !rollout.needs_approval_of(stage) || is_approver(fleet, by) {
         true => Ok(()),
-        false => Err(format!("'{by}' may not approve it; those who may are {}", approvers(fleet).join(", "))),
+        false => Err(format!("'{by}' may not approve it; {}", approvers_sentence(fleet))),
     }
 }
 

@@ -20,12 +20,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use approval::{ApprovalProblem, approvers, next, signature_reason, statement, with_current_rules};
+pub use approval::{ApprovalProblem, approvers_sentence, next, signature_reason, statement, with_current_rules};
 pub use create::{candidate, start};
 pub use decision::{RolloutAction, RolloutDecision, decide};
 
 use crate::notify::{self, AuditedFact};
-use crate::store::{SYSTEM_ACTOR, Store, VersionedRollout};
+use crate::store::{Record, SYSTEM_ACTOR, Store, VersionedRollout};
 use arms::arms;
 use create::{Released, create};
 use driftsweep_common::error::{Error, Result};
@@ -140,6 +140,9 @@ fn as_ruled(model: &Model, VersionedRollout { rollout, steps }: VersionedRollout
     VersionedRollout { rollout: with_current_rules(model, rollout), steps }
 }
 
+/// After how long it is told again that an approval does not count.
+const REMINDED_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
 /// How long after a rollback traffic is watched.
 const WATCHED_AFTER: SignedDuration = SignedDuration::from_hours(24 * 7);
 
@@ -214,7 +217,7 @@ impl RolloutPass<'_> {
     }
 
     /// Whether the approvals of all stages that a rollout has entered count now. Where one does not, that is reported in each pass
-    /// and told once, and the rollout goes no further, except back.
+    /// and told once a day, and the rollout goes no further, except back.
     fn is_approved(&mut self, model: &Model, VersionedRollout { rollout, .. }: &VersionedRollout) -> Result<bool> {
         let Some(problem) = approval::problem(self.fleet, self.store, model, rollout)? else { return Ok(true) };
         let ApprovalProblem { stage, reason } = problem;
@@ -224,8 +227,12 @@ impl RolloutPass<'_> {
             self.summary.fail(&model.name, &*reason);
         }
         const KIND: &str = "rollout.unapproved";
-        let known = self.store.last_record(&model.name, &[KIND])?;
-        if known.is_none_or(|record| record.body["reason"] != *reason || record.body["version"] != rollout.version) {
+        let now = self.now();
+        let is_known = |record: Record| {
+            let is_same = record.body["reason"] == *reason && record.body["version"] == rollout.version;
+            is_same && now.duration_since(record.at) < REMINDED_AFTER
+        };
+        if !self.store.last_record(&model.name, &[KIND])?.is_some_and(is_known) {
             let must_be_signed = approval::signature_reason(self.fleet, model).is_some();
             let name = rollout.plan.stages.get(stage).map(|stage| &stage.name);
             let body = json!({
