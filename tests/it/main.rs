@@ -51,6 +51,7 @@ mod recovery;
 mod registries;
 mod reports;
 mod retrain;
+mod rollout_approvals;
 mod rollouts;
 mod rollouts_nginx;
 mod run_answers;

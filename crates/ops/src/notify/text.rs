@@ -44,9 +44,6 @@ The request is repeated because the clock was ahead at the previous request.
 {%- endfor %}
 Expected cost {{ f.expected }} ({{ f.low }} to {{ f.high }}), expected gain {{ f.gain }}.
 Answer due {{ f.request.due }}: driftsweep approve {{ subject }} (requested from: {{ f.asked }})
-{%- if f.must_be_signed %}
-The answer must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
-{%- endif %}
 {%- elif kind == 'job.approve' -%}
 retraining was approved by {{ actor }}: {{ f.grant.reason }}
 {%- elif kind == 'job.reject' -%}
@@ -79,15 +76,9 @@ the release of version {{ f.version }} has begun: stage '{{ f.stage }}' with a s
 {%- elif kind == 'rollout.ask' -%}
 version {{ f.version }} needs approval to enter stage '{{ f.next_stage }}': {{ f.reason }}
 Answer: driftsweep rollout promote {{ subject }} --reason WHY, or driftsweep rollout rollback {{ subject }} --reason WHY
-{%- if f.must_be_signed %}
-The approval must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
-{%- endif %}
 {%- elif kind == 'rollout.unapproved' -%}
 the release of version {{ f.version }} does not go on: {{ f.reason }}
 Answer: driftsweep rollout promote {{ subject }} --reason WHY, or driftsweep rollout rollback {{ subject }} --reason WHY
-{%- if f.must_be_signed %}
-The approval must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
-{%- endif %}
 {%- elif kind == 'rollout.approve' -%}
 stage '{{ f.stage }}' of the release of version {{ f.version }} is approved again ({{ actor }}): {{ f.reason }}
 {%- elif kind == 'rollout.promote' -%}
@@ -134,6 +125,9 @@ and {{ f.more }} more
 {{ f.taken }} of {{ f.budget }} are spent or reserved for {{ f.month }}; forecast {{ f.forecast }}
 {%- else -%}
 {{ kind }}: {{ f.reason | default('') }}
+{%- endif %}
+{%- if f.must_be_signed %}
+The answer must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
 {%- endif %}
 {%- if f.about_answer %}
 {{ f.about_answer }}

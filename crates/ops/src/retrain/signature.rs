@@ -53,6 +53,31 @@ pub enum SignatureProblem {
     },
 }
 
+/// How a person signs an answer.
+pub const HOW_TO_SIGN: &str =
+    "add --sign KEYFILE; or, for a key with a passphrase, in an agent or on a token, --statement FILE";
+
+impl SignatureProblem {
+    /// For the person who answers: with the remedy.
+    pub fn for_answer(&self) -> String {
+        match self {
+            Self::Missing(_) => format!("{self}: {HOW_TO_SIGN}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// Whether a person can sign.
+///
+/// # Errors
+/// The reason, with the remedy, if the fleet file has no key of the person.
+pub fn can_sign(rules: &ApprovalRules, who: &str) -> Result<(), String> {
+    match rules.keys.contains_key(who) {
+        true => Ok(()),
+        false => Err(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")),
+    }
+}
+
 /// Why the answer to a question with these reasons must be signed; `None` where it need not. `stakes` are those of the
 /// model now: the question may have been asked when they were lower. The approval of a stage has no reasons.
 pub fn signature_reason(rules: &ApprovalRules, reasons: &[ApprovalReason], stakes: Stakes) -> Option<String> {
@@ -120,7 +145,7 @@ pub fn stage_key(fleet: &str, model: &str, by: &str, record: &Value) -> Option<R
         let named =
             [("statement", STAGE_STATEMENT), ("decision", "approve"), ("fleet", fleet), ("model", model), ("by", by)];
         let named = named.map(|(name, value)| (name, Value::from(value)));
-        signed.names(&[&same[..], &named[..], &[("release", record["version"].clone())]].concat())?;
+        signed.has_values(&[&same[..], &named[..], &[("release", record["version"].clone())]].concat())?;
         signed.verify()
     }))
 }
@@ -157,7 +182,7 @@ pub fn still_counts(
     match &grant.signature {
         Some(signed) => {
             let key = signed.verify()?;
-            signed.names(&[
+            signed.has_values(&[
                 ("decision", "approve".into()),
                 ("fleet", fleet.into()),
                 ("job", job.into()),
@@ -219,8 +244,8 @@ impl SignedStatement {
         Self::new(statement.text().to_owned(), &armoured).map_err(|problem| problem.to_string())
     }
 
-    /// Whether the statement has these values at these names.
-    fn names(&self, values: &[(&str, Value)]) -> Result<(), SignatureProblem> {
+    /// Whether the statement has these values.
+    fn has_values(&self, values: &[(&str, Value)]) -> Result<(), SignatureProblem> {
         let said: Value =
             serde_json::from_str(&self.statement).map_err(|e| SignatureProblem::OtherStatement(e.to_string()))?;
         match values.iter().find(|(name, wanted)| said[*name] != *wanted) {

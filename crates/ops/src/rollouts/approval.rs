@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::retrain::signature::{self, STAGE_RECORDS, SignatureProblem};
+use crate::retrain::signature::{self, STAGE_RECORDS};
 use crate::retrain::{ModelVersion, SignedStatement, StageApproval, Statement, VersionName};
 use crate::store::{Record, SYSTEM_ACTOR, Store};
 use driftsweep_common::error::{Error, Result};
@@ -116,8 +116,7 @@ fn counts(
         signed => Some(SignedStatement::deserialize(signed).map_err(|e| format!("its signature cannot be read: {e}"))?),
     };
     let reason = record.body["reason"].as_str().unwrap_or_default();
-    let approval =
-        approval_of(fleet, rollout, version, stage, (&record.actor, reason)).ok_or("there is no such stage")?;
+    let approval = approval_of(fleet, rollout, version, stage, (&record.actor, reason));
     let rules = &fleet.governance.approval;
     signature::check_stage(rules, stakes(model), &approval, signed.as_ref()).map_err(|problem| problem.to_string())
 }
@@ -172,13 +171,9 @@ pub fn statement(
     let rollout = with_current_rules(model, rollout);
     let stage = asked_stage(fleet, store, model, &rollout)?;
     may_approve(fleet, &rollout, stage, by).map_err(wrong)?;
-    if !fleet.governance.approval.keys.contains_key(by) {
-        return Err(wrong(format!("'{by}' has no key in the fleet file; add the public key under [approval.keys]")));
-    }
+    signature::can_sign(&fleet.governance.approval, by).map_err(wrong)?;
     let version = released(store, &rollout)?;
-    let approval = approval_of(fleet, &rollout, &version, stage, (by, reason));
-    let approval = approval.ok_or_else(|| wrong("there is no such stage".into()))?;
-    Statement::of_stage(&approval, clock).map_err(wrong)
+    Statement::of_stage(&approval_of(fleet, &rollout, &version, stage, (by, reason)), clock).map_err(wrong)
 }
 
 /// Why there is nothing to decide.
@@ -205,16 +200,8 @@ pub(super) fn check(
     }
     let version = released(store, rollout)?;
     let approval = approval_of(fleet, rollout, &version, stage, (by, reason));
-    let approval = approval.ok_or_else(|| wrong("there is no such stage".into()))?;
     let checked = signature::check_stage(&fleet.governance.approval, stakes(model), &approval, signed);
-    checked.map_err(|problem| {
-        wrong(match problem {
-            SignatureProblem::Missing(_) => format!(
-                "{problem}: add --sign KEYFILE; or, for a key with a passphrase, in an agent or on a token, --statement FILE"
-            ),
-            problem => problem.to_string(),
-        })
-    })?;
+    checked.map_err(|problem| wrong(problem.for_answer()))?;
     Ok(stage)
 }
 
@@ -232,15 +219,16 @@ fn released(store: &mut Store, rollout: &Rollout) -> Result<ModelVersion> {
     })
 }
 
+/// The approval of a stage of the plan, by its index.
 fn approval_of<'a>(
     fleet: &'a Fleet,
     rollout: &'a Rollout,
     version: &'a ModelVersion,
     stage: usize,
     (by, reason): (&'a str, &'a str),
-) -> Option<StageApproval<'a>> {
-    let declared = rollout.plan.stages.get(stage)?;
-    Some(StageApproval {
+) -> StageApproval<'a> {
+    let planned = &rollout.plan.stages[stage];
+    StageApproval {
         fleet: &fleet.name,
         model: &rollout.model,
         version: rollout.version,
@@ -249,9 +237,9 @@ fn approval_of<'a>(
         source: &version.trained.source,
         digest: version.trained.digest.as_deref(),
         stage_number: stage + 1,
-        stage: &declared.name,
-        share: declared.share,
+        stage: &planned.name,
+        share: planned.share,
         by,
         reason,
-    })
+    }
 }

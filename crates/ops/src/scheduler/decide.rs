@@ -54,20 +54,14 @@ pub fn decide(
         let decision = ApprovalDecision { allows: allowed.as_deref(), by: who, reason };
         let stakes = fleet.retrain_of(&job.model).map(|retrain| retrain.stakes).unwrap_or_default();
         let rules = &fleet.governance.approval;
-        signature::check(rules, stakes, &question, &decision, signature.as_ref()).map_err(|problem| {
-            wrong(match problem {
-                SignatureProblem::Missing(_) => format!(
-                    "{problem}: add --sign KEYFILE; or, for a key with a passphrase, in an agent or on a token, --statement FILE"
-                ),
-                problem => problem.to_string(),
-            })
-        })?;
+        signature::check(rules, stakes, &question, &decision, signature.as_ref())
+            .map_err(|problem| wrong(problem.for_answer()))?;
         let (by, why, signature) = (who.to_owned(), reason.to_owned(), signature.clone());
         let step = match allowed {
             None => JobStep::Reject { by, reason: why, signature },
-            Some(overruns) => {
-                JobStep::Approve { grant: Grant { by: GrantedBy::Person(by), reason: why, at: now, overruns, signature } }
-            }
+            Some(overruns) => JobStep::Approve {
+                grant: Grant { by: GrantedBy::Person(by), reason: why, at: now, overruns, signature },
+            },
         };
         // No other process can change it under the lock of the transaction.
         let after = advance(fleet, store, &versioned, &step, when, who)?;
@@ -99,9 +93,7 @@ pub fn statement(
     // The rows of a store of an older version are recorded first.
     let job = store.transaction(|store| recorded_job(store, id))?.job;
     let (request, allowed) = asked(fleet, store, &job, answer, (who, true), now)?;
-    if !fleet.governance.approval.keys.contains_key(who) {
-        return Err(wrong(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")));
-    }
+    signature::can_sign(&fleet.governance.approval, who).map_err(wrong)?;
     let event_sha256 = event_of(store, id)?;
     let decision = ApprovalDecision { allows: allowed.as_deref(), by: who, reason };
     Statement::new(&question(fleet, &job, request, &event_sha256), &decision, clock).map_err(wrong)
@@ -129,9 +121,8 @@ fn asked<'a>(
         return Err(wrong(format!("the request was made at {}, later than {now}", request.asked_at)));
     }
     if !signed && asked.must_be_signed {
-        let reason = "the answer must be signed (the request was made under a rule that requires it): add --sign \
-                      KEYFILE; or, for a key with a passphrase, in an agent or on a token, --statement FILE";
-        return Err(wrong(reason.into()));
+        let missing = SignatureProblem::Missing("the request was made under a rule that requires it".into());
+        return Err(wrong(missing.for_answer()));
     }
     let clock = store.clock()?;
     in_time(request, asked.times(), (now, Some(clock))).map_err(wrong)?;
